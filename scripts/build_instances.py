@@ -1,0 +1,94 @@
+"""Build the training instances of one SFT stage: text, tokens and document."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from ddro import tables
+from ddro.command import UserError, log, progress, run
+from ddro.files import check_foreign_key, read_json, read_table
+from ddro.source import row_writer
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--stage", choices=tables.STAGES, required=True, help="the stage that trains on them")
+    options.add_argument("--corpus", type=Path, required=True, help="the corpus (Parquet)")
+    options.add_argument("--docids", type=Path, required=True, help="the docid of each document (Parquet)")
+    options.add_argument("--model", type=Path, required=True, help="folder of the base model: its tokenizer is used")
+    options.add_argument("--pseudo-queries", type=Path, help="search_pretrain: the pseudo queries (Parquet)")
+    options.add_argument("--queries", type=Path, help="finetune: queries with their split (Parquet)")
+    options.add_argument("--qrels", type=Path, help="finetune: relevance judgements (Parquet)")
+    options.add_argument("--passage-tokens", type=int, required=True, help="tokens of a passage, title and end included")
+    options.add_argument("--passages", type=int, required=True, help="most passages a document")
+    options.add_argument("--sampled-terms", type=int, required=True, help="terms of highest tf-idf in one instance")
+    options.add_argument("--query-tokens", type=int, required=True, help="most tokens of a query or pseudo query")
+    options.add_argument("--output", type=Path, required=True, help="the instances (Parquet)")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(arguments.model, local_files_only=True)
+    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
+    docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
+    check_foreign_key(corpus, arguments.corpus, "docno", docids["docno"], str(arguments.docids))
+
+    instances = {"pretrain": of_documents, "search_pretrain": of_pseudo_queries, "finetune": of_queries}
+    count = 0
+    with row_writer(arguments.output, tables.INSTANCES) as write:
+        for instance in instances[arguments.stage](arguments, tokenizer, corpus, docids):
+            write(vars(instance))
+            count += 1
+        if not count:
+            raise UserError(f"the stage {arguments.stage!r} has no instance: is one of its input tables empty?")
+    log.info("%s: %d instances of %d documents", arguments.stage, count, corpus.num_rows)
+
+
+def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001 - as main has them
+    """Passages, sampled terms and the docid itself of each document."""
+    from ddro.instances import docid_to_docid, from_texts, passages, sampled_terms
+
+    vocabulary_size = read_json(arguments.model / "config.json")["vocab_size"]
+    tokens = dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True))
+    documents = corpus.to_pylist()
+    terms = sampled_terms([f"{document['title']} {document['body']}" for document in documents], arguments.sampled_terms)
+    for document, text in zip(progress(documents, description="pretrain", unit="documents"), terms, strict=True):
+        docno = document["docno"]
+        yield from passages(
+            tokenizer,
+            docno,
+            document["title"],
+            document["body"],
+            passage_tokens=arguments.passage_tokens,
+            passages=arguments.passages,
+        )
+        yield from from_texts(tokenizer, [docno], [text], arguments.passage_tokens)
+        yield docid_to_docid(tokenizer, docno, tokens[docno], vocabulary_size)
+
+
+def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001
+    """Each pseudo query with the document that it was written for."""
+    from ddro.instances import from_texts
+
+    pseudo_queries = read_table(arguments.pseudo_queries, tables.PSEUDO_QUERIES, ["docno", "rank"])
+    check_foreign_key(pseudo_queries, arguments.pseudo_queries, "docno", corpus["docno"], str(arguments.corpus))
+    for batch in progress(pseudo_queries.to_batches(10_000), description="search_pretrain", unit="batches"):
+        yield from from_texts(tokenizer, batch["docno"].to_pylist(), batch["text"].to_pylist(), arguments.query_tokens)
+
+
+def of_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001
+    """Each training query with each of its relevant documents."""
+    from ddro.instances import from_texts
+    from ddro.judgements import relevant_documents
+
+    relevant = relevant_documents(arguments.queries, arguments.qrels, "train", corpus["docno"])
+    pairs = [(docno, query.text) for query in relevant for docno in query.docnos]
+    if pairs:
+        docnos, texts = zip(*pairs, strict=True)
+        yield from from_texts(tokenizer, docnos, texts, arguments.query_tokens)
+
+
+if __name__ == "__main__":
+    run(parser(), main)

@@ -1,0 +1,61 @@
+"""What every script shares: logging, progress, and errors that a person can act on."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+
+log = logging.getLogger("ddro")
+
+
+class UserError(Exception):
+    """Input or settings that the program can't work with; the message says where and what to do."""
+
+
+def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
+    """Parse the command line and call ``main``; a `UserError` ends the program with its message alone."""
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
+    )
+    log.setLevel(logging.INFO)
+    try:
+        main(arguments)
+    except UserError as error:
+        log.error("%s", error)
+        sys.exit(1)
+
+
+class _LogLines:
+    """A text stream that turns each redraw of a progress bar into one line of the log."""
+
+    def write(self, text: str) -> None:
+        if line := text.strip("\r\n "):
+            log.info("%s", line)
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def progress(
+    items: Iterable[Item] | None = None, *, description: str, unit: str, total: int | None = None
+) -> tqdm[Item] | Iterator[Item]:
+    """Iterate with count, rate and time left: a bar on a terminal, a line every ten seconds in a log."""
+    on_terminal = sys.stderr.isatty()
+    return tqdm(
+        items,
+        total=total,
+        desc=description,
+        unit=f" {unit}",
+        file=sys.stderr if on_terminal else _LogLines(),
+        mininterval=0.2 if on_terminal else 10.0,
+        ncols=None if on_terminal else 100,
+        ascii=not on_terminal,
+    )

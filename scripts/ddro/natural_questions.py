@@ -1,0 +1,74 @@
+"""What one line of Natural Questions says: a question and the Wikipedia page that it was asked about."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+TAG = re.compile(r"<[^<>]*>")
+HEADING = re.compile(r"<H1>(.*?)</H1>", re.DOTALL)
+
+
+class Example(NamedTuple):
+    """A question and its page."""
+
+    qid: str
+    question: str
+    url: str
+    title: str
+    text: str
+
+
+def parse_example(record: Mapping[str, Any]) -> Example:
+    """Read one record of the simplified training file or of the original development file.
+
+    The first has the page as ``document_text`` (words and HTML tags between blanks) and no title: its first H1 heading
+    is the title. The second has ``document_title`` and the page as ``document_tokens``. HTML tags are dropped.
+
+    Raises:
+        ValueError: what the record lacks.
+    """
+    lacking = [key for key in ("example_id", "question_text", "document_url") if not str(record.get(key, "")).strip()]
+    if lacking:
+        raise ValueError(f"no {lacking[0]}")
+    if "document_text" in record:
+        marked_up = str(record["document_text"])
+    else:
+        try:
+            marked_up = " ".join(token["token"] for token in record["document_tokens"])
+        except (KeyError, TypeError) as error:
+            raise ValueError("neither document_text nor document_tokens") from error
+    heading = HEADING.search(marked_up)
+    title = _words(record.get("document_title") or (heading and heading.group(1)) or marked_up.split(" - Wikipedia")[0])
+    if not title or len(title) > 300:  # Wikipedia's limit is 255 bytes: more is a page, not a title
+        raise ValueError("no title")
+    return Example(
+        qid=str(record["example_id"]),
+        question=_words(record["question_text"]),
+        url=html.unescape(str(record["document_url"])),
+        title=title,
+        text=_words(marked_up),
+    )
+
+
+def title_key(title: str) -> str:
+    """What two spellings of a title have in common: lower case, no accents, words and punctuation between blanks.
+
+    The files tokenise the titles of one page differently ("Lost (TV series)", "Lost ( TV series )").
+    """
+    decomposed = unicodedata.normalize("NFKD", title.casefold())
+    letters = "".join(character for character in decomposed if not unicodedata.combining(character))
+    return " ".join(re.findall(r"\w+|[^\w\s]", letters))
+
+
+def page_docno(title: str) -> str:
+    """The docno of a page: a 64-bit hash of its `title_key`, so it depends on no order and no other page."""
+    return "nq-" + hashlib.blake2b(title_key(title).encode(), digest_size=8).hexdigest()
+
+
+def _words(text: str) -> str:
+    return " ".join(TAG.sub(" ", text).split())

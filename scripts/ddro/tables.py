@@ -1,0 +1,31 @@
+"""The columns of every table that one rule hands to another."""
+
+import pyarrow as pa
+
+DOCUMENTS = pa.schema({"docno": pa.string(), "url": pa.string(), "title": pa.string(), "body": pa.string()})
+CORPUS = DOCUMENTS.append(pa.field("judged_queries", pa.int32()))
+"""Sorted by judged_queries (descending), then docno: row i is document i of every array that follows."""
+
+RAW_QUERIES = pa.schema({"qid": pa.string(), "text": pa.string(), "kind": pa.string()})
+"""``kind`` is the part of the source that a query comes from; the split rule of its data set reads it."""
+
+QUERIES = pa.schema({"qid": pa.string(), "text": pa.string(), "split": pa.string()})
+QRELS = pa.schema({"qid": pa.string(), "docno": pa.string(), "relevance": pa.int32()})
+PSEUDO_QUERIES = pa.schema({"docno": pa.string(), "rank": pa.int32(), "text": pa.string()})
+RUN = pa.schema({"qid": pa.string(), "docno": pa.string(), "rank": pa.int32(), "score": pa.float64()})
+DOCIDS = pa.schema({"docno": pa.string(), "tokens": pa.list_(pa.int32())})
+"""``tokens`` are ids of the model's extended vocabulary; documents may share a docid, each keeps its row."""
+
+INSTANCES = pa.schema({"docno": pa.string(), "text": pa.string(), "input_ids": pa.list_(pa.int32())})
+NEGATIVES = pa.schema({"qid": pa.string(), "positive": pa.string(), "negative": pa.string(), "rank": pa.int32()})
+"""``rank`` is the negative's BM25 rank."""
+
+SPLITS = ("train", "validation", "test")
+STAGES = ("pretrain", "search_pretrain", "finetune")
+SYSTEMS = ("bm25", "sft", "ddro")
+
+MEASURES = ("MRR@10", "R@1", "R@5", "R@10", "Success@1", "Success@10", "nDCG@10")
+PER_QUERY = pa.schema(
+    [("qid", pa.string()), ("group", pa.string())] + [(measure, pa.float64()) for measure in MEASURES]
+)
+"""One row per query of a split, sorted by qid; ``group`` is seen or unseen."""

@@ -1,0 +1,129 @@
+"""Embed the title and body of every document with a sentence-transformers model."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ddro.command import UserError, log, progress, run
+
+if TYPE_CHECKING:  # it takes many seconds to import
+    from sentence_transformers import SentenceTransformer
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--corpus", type=Path, required=True, help="the corpus (Parquet)")
+    options.add_argument(
+        "--model",
+        required=True,
+        help="an id on the Hugging Face hub, a folder, or package:NAME, the model inside an installed Python package",
+    )
+    options.add_argument("--dimension", type=int, help="dimension that the vectors must have (default: the model's)")
+    options.add_argument("--max-tokens", type=int, help="tokens of a document that are read (default: the model's)")
+    options.add_argument("--batch-size", type=int, default=64, help="documents embedded at a time (default: 64)")
+    options.add_argument("--output", type=Path, required=True, help="folder for embeddings.npy and model.json")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from ddro import tables
+    from ddro.files import read_table, whole, write_json
+
+    for name in ("max_tokens", "batch_size"):
+        value = getattr(arguments, name)
+        if value is not None and value < 1:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
+    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
+    if not corpus.num_rows:
+        raise UserError(f"{arguments.corpus}: there is no document to embed.")
+    texts = [
+        ". ".join(part for part in (title.strip(), body.strip()) if part)
+        for title, body in zip(corpus["title"].to_pylist(), corpus["body"].to_pylist(), strict=True)
+    ]
+    if empty := sum(not text for text in texts):
+        log.warning("%d documents have neither title nor body: they all get the vector of an empty text", empty)
+
+    model = load_model(arguments.model, arguments.max_tokens)
+    dimension = model.get_embedding_dimension()
+    if arguments.dimension not in (None, dimension):
+        raise UserError(
+            f"the vectors of {arguments.model} have {dimension} dimensions, not {arguments.dimension}: "
+            f"set embedding.dimension to {dimension}."
+        )
+    with whole(arguments.output) as folder:
+        folder.mkdir()
+        embed(model, texts, arguments.batch_size, folder / "embeddings.npy")
+        description = {"model": arguments.model, "dimension": dimension, "max_tokens": model.max_seq_length}
+        write_json(description, folder / "model.json")
+    log.info("%d vectors of %d dimensions, from at most %s tokens", len(texts), dimension, model.max_seq_length)
+
+
+def model_location(model: str) -> tuple[str, bool]:
+    """Where sentence-transformers finds ``model`` (a folder or an id on the hub), and whether it is on this machine."""
+    from ddro.packages import package_folder
+
+    scheme, _, name = model.partition(":")
+    if scheme != "package":
+        return model, Path(model).is_dir()
+    package = package_folder(name)
+    found = sorted(package.rglob("modules.json"))  # every saved sentence-transformers model has this file
+    if len(found) != 1:
+        raise UserError(
+            f"--model {model}: {len(found)} sentence-transformers models are in {package}; there must be 1."
+        )
+    return str(found[0].parent), True
+
+
+def load_model(model: str, max_tokens: int | None) -> "SentenceTransformer":
+    """Load the model on the GPU, if there is one; ``package:NAME`` and folders without a look at the network."""
+    location, local = model_location(model)
+    if local:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        loaded = SentenceTransformer(
+            location, device=device, local_files_only=local, model_kwargs={"use_safetensors": True}
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"--model {model}: no such folder, and not to be had from the hub either, or it is no model of "
+            f"sentence-transformers with safetensors weights ({reason[0]})."
+        ) from error
+    if max_tokens is not None:
+        if loaded.max_seq_length is not None and max_tokens > loaded.max_seq_length:
+            raise UserError(f"--max-tokens is {max_tokens}, but {model} reads at most {loaded.max_seq_length} tokens.")
+        loaded.max_seq_length = max_tokens
+    log.info("%s on %s", model, device)
+    return loaded
+
+
+def embed(model: "SentenceTransformer", texts: list[str], batch_size: int, path: Path) -> None:
+    """Write the vectors of ``texts`` as float32 [texts, dimension], batch by batch, so that memory holds one batch.
+
+    The longest come first: a batch has texts of like length, and what doesn't fit the memory fails at once.
+    """
+    import numpy as np
+
+    vectors = np.lib.format.open_memmap(
+        path, mode="w+", dtype=np.float32, shape=(len(texts), model.get_embedding_dimension())
+    )
+    order = np.argsort([-len(text) for text in texts], kind="stable")
+    with progress(description="embed", unit="documents", total=len(texts)) as bar:
+        for start in range(0, len(texts), batch_size):
+            rows = order[start : start + batch_size]
+            vectors[rows] = model.encode_document(
+                [texts[row] for row in rows], batch_size=batch_size, show_progress_bar=False
+            )
+            bar.update(len(rows))
+    vectors.flush()
+
+
+if __name__ == "__main__":
+    run(parser(), main)

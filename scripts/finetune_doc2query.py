@@ -1,0 +1,92 @@
+"""Train a model to write the queries of a document: documents in, their training queries out."""
+
+import argparse
+import shutil
+from pathlib import Path
+
+from ddro import tables
+from ddro.command import log, run
+from ddro.files import read_table, whole
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--corpus", type=Path, required=True, help="the corpus (Parquet)")
+    options.add_argument("--queries", type=Path, required=True, help="queries with their split (Parquet)")
+    options.add_argument("--qrels", type=Path, required=True, help="relevance judgements (Parquet)")
+    options.add_argument("--model", type=Path, required=True, help="model folder to start from")
+    options.add_argument("--epochs", type=float, required=True, help="passes over the pairs")
+    options.add_argument("--learning-rate", type=float, required=True, help="highest learning rate")
+    options.add_argument("--batch-size", type=int, required=True, help="pairs a step")
+    options.add_argument("--warmup-share", type=float, required=True, help="share of the steps that warm up")
+    options.add_argument("--dropout", type=float, required=True, help="dropout rate")
+    options.add_argument("--evaluations", type=int, required=True, help="validations, the last at the end")
+    options.add_argument("--max-document-tokens", type=int, required=True, help="most tokens of a document")
+    options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
+    options.add_argument("--seed", type=int, required=True, help="seed of the order and of dropout")
+    options.add_argument("--output", type=Path, required=True, help="folder of the trained model and its log")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from transformers import Trainer, TrainingArguments, set_seed
+
+    from ddro import training
+    from ddro.doc2query import document_text
+    from ddro.judgements import relevant_documents
+    from ddro.seq2seq import be_quiet, encode, load, save
+
+    be_quiet()
+    set_seed(arguments.seed)
+    model, tokenizer = load(arguments.model, dropout_rate=arguments.dropout)
+    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
+    texts = [document_text(row["title"], row["body"]) for row in corpus.to_pylist()]
+    documents = dict(
+        zip(corpus["docno"].to_pylist(), encode(tokenizer, texts, arguments.max_document_tokens), strict=True)
+    )
+    queries: list[list[int]] = []
+
+    def pairs(split: str):  # noqa: ANN202
+        judged = relevant_documents(arguments.queries, arguments.qrels, split, corpus["docno"])
+        first = len(queries)
+        queries.extend(encode(tokenizer, [query.text for query in judged], arguments.max_query_tokens))
+        found = [(documents[docno], row) for row, query in enumerate(judged, first) for docno in query.docnos]
+        log.info("%s: %d pairs of document and query", split, len(found))
+        return training.instance_dataset([tokens for tokens, _ in found], [row for _, row in found])
+
+    train, validation = pairs("train"), pairs("validation")
+    checkpoints = arguments.output.with_name(f".{arguments.output.name}.checkpoints")
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    trainer = Trainer(
+        model,
+        TrainingArguments(
+            **training.trainer_arguments(
+                checkpoints,
+                epochs=arguments.epochs,
+                learning_rate=arguments.learning_rate,
+                batch_size=arguments.batch_size,
+                schedule="linear",
+                warmup=arguments.warmup_share,
+                weight_decay=0.0,
+                max_grad_norm=1.0,
+                evaluations=arguments.evaluations,
+                seed=arguments.seed,
+                best="eval_loss",
+            ),
+            train_sampling_strategy="group_by_length",
+        ),
+        data_collator=training.InstanceCollator(queries),
+        train_dataset=train,
+        eval_dataset=validation,
+        processing_class=tokenizer,
+        callbacks=training.callbacks("doc2query"),
+    )
+    trainer.train()
+    with whole(arguments.output) as folder:
+        save(model, tokenizer, folder)
+        training.write_training_log(trainer, "doc2query", folder)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    run(parser(), main)

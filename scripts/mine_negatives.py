@@ -1,0 +1,109 @@
+"""Draw negatives from strata of the BM25 ranking of each query, for each of its relevant documents."""
+
+import argparse
+from pathlib import Path
+
+from ddro.command import UserError, log, progress, run
+from ddro.tables import SPLITS
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="The negatives of a query are drawn once and serve each of its relevant documents. A relevant document, "
+        "or one that shares its docid, is never a negative. What a stratum lacks is drawn from the nearest other one.",
+    )
+    options.add_argument("--run", type=Path, required=True, help="the BM25 run of the split (Parquet, sorted by qid)")
+    options.add_argument("--queries", type=Path, required=True, help="queries with their splits (Parquet)")
+    options.add_argument("--qrels", type=Path, required=True, help="relevance judgements (Parquet)")
+    options.add_argument("--docids", type=Path, required=True, help="docids of the corpus (Parquet)")
+    options.add_argument("--split", choices=SPLITS, required=True, help="mine for the queries of this split")
+    options.add_argument("--per-query", type=int, required=True, help="negatives a query, split evenly over the strata")
+    options.add_argument(
+        "--strata", type=int, nargs="+", required=True, help="last rank of each stratum, such as 100 500 1000"
+    )
+    options.add_argument("--seed", type=int, required=True, help="seed; each query has its own chance from it")
+    options.add_argument("--output", type=Path, required=True, help="the negatives (Parquet), sorted by qid and rank")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    import numpy as np
+    import pyarrow.compute as pc
+
+    from ddro.files import read_table, write_table
+    from ddro.negatives import docid_groups, mine, pairs_table, query_generator, read_rankings
+    from ddro.tables import DOCIDS, NEGATIVES, QUERIES
+
+    if arguments.per_query < 1:
+        raise UserError(f"--per-query {arguments.per_query}: must be 1 or more.")
+    if any(low >= high for low, high in zip([0, *arguments.strata], arguments.strata, strict=False)):
+        raise UserError(f"--strata {arguments.strata}: must be positive and ascending, such as 100 500 1000.")
+    docids = read_table(arguments.docids, DOCIDS, ["docno"])
+    docnos = docids["docno"].combine_chunks()
+    groups = docid_groups(docids["tokens"].combine_chunks())
+    queries = read_table(arguments.queries, QUERIES, ["qid"])
+    qids = set(queries.filter(pc.equal(queries["split"], arguments.split))["qid"].to_pylist())
+    if not qids:
+        raise UserError(f"{arguments.queries}: no query is in the split {arguments.split!r}.")
+    relevant = read_relevant(arguments.qrels, qids, docnos)
+
+    few = f"queries with fewer than {arguments.per_query} candidates, of which all are taken"
+    counts = dict.fromkeys(["queries without a ranking", "queries without a relevant document", few], 0)
+    counts["queries without a ranking"] = len(qids)
+    mined, positives, negatives = [], [], []
+    rankings = read_rankings(arguments.run, docnos)
+    for qid, documents, ranks in progress(
+        rankings, description=f"mine {arguments.split}", unit="queries", total=len(qids)
+    ):
+        if qid not in qids:
+            raise UserError(f"{arguments.run}: query {qid!r} is not in the split {arguments.split!r}.")
+        counts["queries without a ranking"] -= 1
+        if qid not in relevant:
+            counts["queries without a relevant document"] += 1
+            continue
+        generator = query_generator(arguments.seed, qid)
+        drawn = mine(documents, ranks, relevant[qid], groups, arguments.strata, arguments.per_query, generator)
+        counts[few] += len(drawn[0]) < arguments.per_query
+        if len(drawn[0]):
+            mined.append(qid)
+            positives.append(relevant[qid])
+            negatives.append(drawn)
+    if not mined:
+        raise UserError(f"{arguments.run}: no query of the split {arguments.split!r} has a negative. Search deeper.")
+    table = pairs_table(mined, positives, negatives, docnos)
+    write_table(table, arguments.output, NEGATIVES)
+
+    log.info("%d pairs of %d queries", len(table), len(mined))
+    bounds = [0, *arguments.strata]
+    found = np.histogram(np.concatenate([ranks for _, ranks in negatives]), np.array(bounds) + 1)[0]
+    for above, last, count in zip(bounds, arguments.strata, found, strict=False):
+        log.info("ranks %d to %d: %d negatives", above + 1, last, count)
+    for reason, count in counts.items():
+        log.info("%d %s", count, reason)
+
+
+def read_relevant(path: Path, qids: set[str], docnos) -> dict:
+    """The positions in ``docnos`` of the documents with relevance > 0 of each query, in the order of their docnos."""
+    import numpy as np
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from ddro.files import read_table
+    from ddro.tables import QRELS
+
+    qrels = read_table(path, QRELS, ["qid", "docno"])
+    wanted = pc.and_(pc.greater(qrels["relevance"], 0), pc.is_in(qrels["qid"], value_set=pa.array(sorted(qids))))
+    qrels = qrels.filter(wanted).sort_by([("qid", "ascending"), ("docno", "ascending")])
+    rows = pc.index_in(qrels["docno"], value_set=docnos)
+    if rows.null_count:
+        docno = qrels["docno"][pc.index(pc.is_null(rows), True).as_py()].as_py()
+        raise UserError(f"{path}: docno {docno!r} has no docid ({rows.null_count} such rows).")
+    relevant: dict[str, list[int]] = {}
+    for qid, row in zip(qrels["qid"].to_pylist(), rows.to_pylist(), strict=True):
+        relevant.setdefault(qid, []).append(row)
+    return {qid: np.array(found) for qid, found in relevant.items()}
+
+
+if __name__ == "__main__":
+    run(parser(), main)

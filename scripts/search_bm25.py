@@ -1,0 +1,100 @@
+"""Search the queries of one split with BM25; equal scores are ranked by docno, so the run is the same every time."""
+
+import argparse
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from ddro.command import UserError, log, progress, run
+from ddro.tables import SPLITS
+
+QUERIES_A_BATCH = 256
+"""Written together, so that the memory does not grow with the number of queries."""
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--index", type=Path, required=True, help="folder of the index")
+    options.add_argument("--queries", type=Path, required=True, help="queries with their splits (Parquet)")
+    options.add_argument("--split", choices=SPLITS, required=True, help="search the queries of this split")
+    options.add_argument("--k1", type=float, required=True, help="BM25: how slowly repeated terms saturate (>= 0)")
+    options.add_argument("--b", type=float, required=True, help="BM25: how much long documents lose (0 to 1)")
+    options.add_argument("--depth", type=int, default=1000, help="documents a query (default: 1000)")
+    options.add_argument("--threads", type=int, default=1, help="threads that search (default: 1)")
+    options.add_argument("--output", type=Path, required=True, help="the run (Parquet), sorted by qid, then rank")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    import pyarrow.parquet as pq
+
+    from ddro.files import whole
+    from ddro.lucene import Searcher
+    from ddro.tables import RUN
+
+    for option in ("depth", "threads"):
+        if vars(arguments)[option] < 1:
+            raise UserError(f"--{option} {vars(arguments)[option]}: must be 1 or more.")
+    queries = read_queries(arguments.queries, arguments.split)
+    searcher = Searcher(arguments.index, arguments.k1, arguments.b)
+    log.info("%d documents; k1 %g, b %g, depth %d", searcher.n_documents, arguments.k1, arguments.b, arguments.depth)
+
+    hits, without_hits = 0, []
+    with (
+        whole(arguments.output) as temporary,
+        pq.ParquetWriter(temporary, RUN, compression="zstd") as writer,
+        ThreadPoolExecutor(arguments.threads) as pool,
+        progress(description=f"search {arguments.split}", unit="queries", total=len(queries)) as bar,
+    ):
+        for start in range(0, len(queries), QUERIES_A_BATCH):
+            batch = queries[start : start + QUERIES_A_BATCH]
+            found = list(pool.map(lambda query: searcher.search(query[1], arguments.depth), batch))
+            qids = [qid for qid, _ in batch]
+            writer.write_table(run_table(qids, found, searcher.docnos))
+            hits += sum(len(numbers) for numbers, _ in found)
+            without_hits += [qid for qid, (numbers, _) in zip(qids, found, strict=True) if not len(numbers)]
+            bar.update(len(batch))
+    log.info("%d hits for %d queries, %.1f a query", hits, len(queries), hits / len(queries))
+    if without_hits:
+        log.info("%d queries have no hit (no term of them is indexed), such as %s", len(without_hits), without_hits[:5])
+
+
+def read_queries(path: Path, split: str) -> list[tuple[str, str]]:
+    """The (qid, text) of one split, sorted by qid."""
+    import pyarrow.compute as pc
+
+    from ddro import tables
+    from ddro.files import read_table
+
+    table = read_table(path, tables.QUERIES, ["qid"])
+    table = table.filter(pc.equal(table["split"], split)).sort_by("qid")
+    if not len(table):
+        raise UserError(f"{path}: no query is in the split {split!r}.")
+    queries = list(zip(table["qid"].to_pylist(), table["text"].to_pylist(), strict=True))
+    blank = [qid for qid, text in queries if not text.strip()]
+    if blank:
+        raise UserError(f"{path}: query {blank[0]!r} has no text ({len(blank)} such queries). Remove it.")
+    return queries
+
+
+def run_table(qids: Sequence[str], found: Sequence[tuple], docnos):
+    """The rows of `tables.RUN` of several queries, from their document numbers and scores, best first."""
+    import numpy as np
+    import pyarrow as pa
+
+    from ddro.tables import RUN
+
+    counts = [len(numbers) for numbers, _ in found]
+    return pa.table(
+        {
+            "qid": pa.array(qids, pa.string()).take(pa.array(np.repeat(np.arange(len(qids)), counts))),
+            "docno": docnos.take(pa.array(np.concatenate([numbers for numbers, _ in found]))),
+            "rank": np.concatenate([np.arange(1, count + 1, dtype=np.int32) for count in counts]),
+            "score": np.concatenate([scores for _, scores in found]),
+        },
+        schema=RUN,
+    )
+
+
+if __name__ == "__main__":
+    run(parser(), main)

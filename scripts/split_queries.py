@@ -1,0 +1,77 @@
+"""Split the queries that have a relevant document in the corpus into train, validation and test."""
+
+import argparse
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pyarrow as pa
+
+from ddro import tables
+from ddro.command import UserError, log, run
+from ddro.files import check_foreign_key, read_table, write_json, write_table
+from ddro.splits import Query, hold_out
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--corpus", type=Path, required=True, help="the corpus (Parquet)")
+    options.add_argument("--queries", type=Path, required=True, help="all queries (Parquet)")
+    options.add_argument("--qrels", type=Path, required=True, help="all relevance judgements (Parquet)")
+    options.add_argument("--test-share", type=float, required=True, help="share of the queries that test")
+    options.add_argument("--validation-share", type=float, required=True, help="share of the queries that validate")
+    options.add_argument("--unseen-share", type=float, required=True, help="share of the documents kept from training")
+    options.add_argument(
+        "--max-overlap", type=float, required=True, help="a held-out query overlaps less with each training query"
+    )
+    options.add_argument("--output-queries", type=Path, required=True, help="queries with their split (Parquet)")
+    options.add_argument("--output-qrels", type=Path, required=True, help="judgements within the corpus (Parquet)")
+    options.add_argument("--report", type=Path, required=True, help="JSON file for the counts")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
+    queries = read_table(arguments.queries, tables.RAW_QUERIES, ["qid"])
+    qrels = read_table(arguments.qrels, tables.QRELS, ["qid", "docno"])
+    check_foreign_key(qrels, arguments.qrels, "qid", queries["qid"], str(arguments.queries))
+    for row, text in enumerate(queries["text"].to_pylist()):
+        if not text.strip():
+            raise UserError(f"{arguments.queries}: row {row}: the query has no text. Remove it or give it one.")
+
+    in_corpus = set(corpus["docno"].to_pylist())
+    relevant: dict[str, list[str]] = defaultdict(list)
+    for row in qrels.to_pylist():
+        if row["relevance"] > 0 and row["docno"] in in_corpus:
+            relevant[row["qid"]].append(row["docno"])
+    judged = [
+        Query(row["qid"], row["text"], row["kind"], tuple(relevant[row["qid"]]))
+        for row in queries.to_pylist()
+        if row["qid"] in relevant
+    ]
+    splits, left_out = hold_out(
+        judged,
+        test_share=arguments.test_share,
+        validation_share=arguments.validation_share,
+        unseen_share=arguments.unseen_share,
+        max_overlap=arguments.max_overlap,
+    )
+    sizes = Counter(splits.values())
+    for split in tables.SPLITS:
+        if not sizes[split]:
+            raise UserError(f"no query is left for the split {split!r}: raise its share or corpus.top_k in the recipe.")
+
+    kept = [query for query in judged if query.qid in splits]
+    rows = [{"qid": query.qid, "text": query.text, "split": splits[query.qid]} for query in kept]
+    write_table(pa.Table.from_pylist(rows, tables.QUERIES), arguments.output_queries, tables.QUERIES, ["qid"])
+    rows = [{"qid": query.qid, "docno": docno, "relevance": 1} for query in kept for docno in query.docnos]
+    write_table(pa.Table.from_pylist(rows, tables.QRELS), arguments.output_qrels, tables.QRELS, ["qid", "docno"])
+
+    left_out["queries without a relevant document in the corpus"] = len(queries) - len(judged)
+    log.info("queries: %s", ", ".join(f"{sizes[split]} {split}" for split in tables.SPLITS))
+    for reason, count in sorted(left_out.items()):
+        log.info("%d %s", count, reason)
+    write_json({"splits": dict(sizes), "counts": dict(left_out)}, arguments.report)
+
+
+if __name__ == "__main__":
+    run(parser(), main)

@@ -1,0 +1,151 @@
+"""Dry runs: the jobs of each shipped configuration, and whether its commands are what the scripts understand."""
+
+import importlib.util
+import os
+import re
+import resource
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+RULE_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
+RULES = {
+    name: text
+    for path in RULE_FILES
+    for name, text in re.findall(r"^rule (\w+):\n(.*?)(?=\n\n\n|\Z)", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+}
+NO_NETWORK = """
+import socket
+def refuse(self, address):
+    raise OSError(f"a dry run asked for the network: {address}")
+socket.socket.connect = socket.socket.connect_ex = refuse
+"""
+
+
+@dataclass
+class Plan:
+    """What a dry run prints."""
+
+    jobs: dict[str, int]
+    commands: list[str]
+    cpu_seconds: float
+
+
+def snakemake(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in the project, with no network."""
+    (folder / "sitecustomize.py").write_text(NO_NETWORK)
+    environment = os.environ | {"PYTHONPATH": str(folder)}
+    command = [sys.executable, "-m", "snakemake", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def dry_run(config: str, folder: Path) -> Plan:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = snakemake("--dry-run", "--forceall", "--configfile", config, folder=folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    output = done.stdout + done.stderr
+    table = re.search(r"^job +count\n[- ]+\n(.*?)^total", output, flags=re.MULTILINE | re.DOTALL)[1]
+    return Plan(
+        jobs={name: int(count) for name, count in re.findall(r"^(\w+) +(\d+)$", table, flags=re.MULTILINE)},
+        commands=re.findall(r"^Shell command: (.*scripts/.*)$", output, flags=re.MULTILINE),
+        cpu_seconds=after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+    )
+
+
+@pytest.fixture(scope="module", params=["config", "paper"])
+def plan(request, tmp_path_factory) -> tuple[str, Plan]:
+    return request.param, dry_run(f"config/{request.param}.yaml", tmp_path_factory.mktemp("plan"))
+
+
+@pytest.mark.timeout(120)
+def test_the_jobs_of_each_configuration(plan):
+    name, planned = plan
+    of_an_experiment = {
+        "build_instances": 3,
+        "train_sft": 3,
+        "mine_negatives": 2,
+        "train_ddro": 1,
+        "retrieve": 2,
+        "evaluate": 3,
+        "compare_systems": 1,
+        "plot_training": 1,
+        "assign_docids": 1,  # of a docid scheme, but no two experiments share one
+    }
+    of_a_data_set = {
+        "sample_corpus": 1,
+        "split_queries": 1,
+        "embed_documents": 1,
+        "train_pq_codebook": 1,
+        "finetune_doc2query": 1,
+        "generate_pseudo_queries": 1,
+        "index_bm25": 1,
+        "search_bm25": 3,
+    }
+    if name == "config":
+        data_sets, experiments, others = 1, 1, {"fetch_awscli": 1, "initialise_model": 1}
+    else:
+        data_sets, experiments = 2, 4
+        others = {"fetch_file": 7, "read_msmarco": 1, "read_nq": 1, "fetch_model": 2}
+    assert planned.jobs == (
+        {rule: count * experiments for rule, count in of_an_experiment.items()}
+        | {rule: count * data_sets for rule, count in of_a_data_set.items()}
+        | others
+        | {"summarise": 1, "draw_dag": 1, "all": 1}
+    )
+    assert len(planned.commands) == sum(planned.jobs.values()) - 1
+
+
+def test_a_plan_takes_less_than_ten_seconds(plan):
+    assert plan[1].cpu_seconds < 10
+
+
+def test_the_scripts_understand_their_commands(plan, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    for command in plan[1].commands:
+        name, options = re.search(r"python scripts/(\w+)\.py (.*?)\)? 2>&1 \| tee ", command).groups()
+        spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / f"scripts/{name}.py")
+        script = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(script)
+        script.parser().parse_args(shlex.split(options))
+
+
+def test_every_key_of_a_recipe_reaches_a_rule():
+    text = "".join(path.read_text() for path in RULE_FILES)
+    asked = re.findall(r'"([a-z][\w.{}]*)"', "".join(re.findall(r"settings?\(([^)]*)\)", text)))
+    asked = {path.replace("{stage}", stage) for path in asked for stage in ("pretrain", "search_pretrain", "finetune")}
+    schema = yaml.safe_load((ROOT / "workflow/schemas/recipe.schema.yaml").read_text())
+
+    def leaves(part: dict, path: str) -> list[str]:
+        inner = part.get("properties", {}).items()
+        return [leaf for key, value in inner for leaf in leaves(value, f"{path}.{key}")] or [path.lstrip(".")]
+
+    keys = set(leaves(schema, "")) - {"extends", "overrides"}
+    assert {key for key in keys if not any(f"{key}.".startswith(f"{path}.") for path in asked)} == set()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_has_all_that_belongs_to_it(name):
+    text = RULES[name]
+    for keyword in ("output", "params", "log", "benchmark", "conda", "message", "shell"):
+        assert re.search(rf"^    {keyword}:", text, flags=re.MULTILINE), f"{name} has no {keyword}"
+    assert f'code=code("{name}")' in text
+    assert f"python scripts/{name}.py" in text
+    assert "2>&1 | tee {log}" in text
+    assert "retries" not in text
+    for kind in ("logs", "benchmarks"):
+        (path,) = re.findall(rf'"results/{kind}/(.*)\.(?:log|tsv)"', text)
+        assert path.split("/")[-1].split(".")[0] == name
+
+
+def test_a_mistake_in_the_configuration_stops_before_any_job_with_one_message(tmp_path):
+    done = snakemake("--config", "experiments=[{docid: paq}]", folder=tmp_path)
+    assert done.returncode == 1
+    assert "experiments[0].docid: 'paq' is not known. Did you mean pq? Write one of pq, tu, atomic." in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,190 @@
+"""The constrained beam search, against transformers.generate and against the scores of all docids."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import T5Config, T5ForConditionalGeneration
+
+from ddro.decoding import constrained_beam_search, ranked_documents
+from ddro.trie import DocidTrie
+
+PAD, END, FIRST = 0, 1, 2
+VOCABULARY = 24
+TOLERANCE = 1e-4
+
+
+@cache
+def model(seed: int) -> T5ForConditionalGeneration:
+    """A small T5 with random weights, large enough that scores differ."""
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=VOCABULARY, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, dropout_rate=0.0,
+        decoder_start_token_id=PAD, pad_token_id=PAD, eos_token_id=END, tie_word_embeddings=False,
+    )  # fmt: skip
+    made = T5ForConditionalGeneration(config).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.mul_(2)
+    return made
+
+
+def queries(count: int, seed: int, length: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    """Random queries of different lengths, padded on the right; the first has the full length."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(FIRST, VOCABULARY, (count, length), generator=generator)
+    lengths = torch.randint(1, length + 1, (count,), generator=generator)
+    lengths[0] = length
+    mask = (torch.arange(length) < lengths[:, None]).long()
+    return ids * mask, mask
+
+
+def scores_of(t5, ids, mask, docids) -> torch.Tensor:
+    """The sum of each docid's log-probabilities for each query, with no search: [queries, docids]."""
+    scores = torch.empty(len(ids), len(docids))
+    for column, docid in enumerate(docids):
+        labels = torch.tensor([docid] * len(ids))
+        inputs = torch.cat([torch.full((len(ids), 1), PAD), labels[:, :-1]], 1)
+        with torch.no_grad():
+            logits = t5(input_ids=ids, attention_mask=mask, decoder_input_ids=inputs).logits
+        scores[:, column] = torch.log_softmax(logits, -1).gather(-1, labels[..., None]).sum((1, 2))
+    return scores
+
+
+def generate(t5, trie, ids, mask, beams):
+    """What transformers finds: a list of token lists for each query, and their scores, float [queries, beams]."""
+    of_beams = {} if beams == 1 else {"length_penalty": 0.0, "early_stopping": False}
+    output = t5.generate(
+        input_ids=ids, attention_mask=mask, num_beams=beams, num_return_sequences=beams, do_sample=False, **of_beams,
+        max_new_tokens=trie.depth, output_scores=True, return_dict_in_generate=True,
+        # After a whole docid nothing follows; generate wants a token nevertheless, and ignores it after the end.
+        prefix_allowed_tokens_fn=lambda _, tokens: trie.children_of(tokens[1:].tolist()) or [PAD],
+    )  # fmt: skip
+    sequences = [
+        [tokens[: tokens.index(END) + 1] if END in tokens else tokens for tokens in of_query]
+        for of_query in output.sequences[:, 1:].view(len(ids), beams, -1).tolist()
+    ]
+    if beams == 1:  # generate is greedy, and gives no score
+        return sequences, torch.stack([scores_of(t5, ids, mask, [found])[q] for q, (found,) in enumerate(sequences)])
+    return sequences, output.sequences_scores.view(len(ids), beams)
+
+
+def distinct_docids(docids) -> list[tuple[int, ...]]:
+    """Row i of the trie is the i-th of these."""
+    return sorted({tuple(docid) for docid in docids})
+
+
+docid_token = st.integers(FIRST, VOCABULARY - 1)
+pq_like = st.integers(1, 4).flatmap(
+    lambda length: st.lists(st.lists(docid_token, min_size=length, max_size=length), min_size=1, max_size=30)
+)
+tu_like = st.lists(
+    st.lists(st.integers(FIRST, FIRST + 3), min_size=0, max_size=4).map(lambda docid: [*docid, END]),
+    min_size=1, max_size=30,
+)  # fmt: skip
+slow = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+
+
+@slow
+@given(st.one_of(pq_like, tu_like), st.integers(1, 8), st.integers(0, 2), st.integers(1, 4), st.integers(0, 99))
+def test_it_finds_what_generate_finds(docids, beams, weights, count, seed):
+    """With more beams than docids, generate fills up with what is no docid, at scores below any other."""
+    trie = DocidTrie.build(docids)
+    rows = distinct_docids(docids)
+    t5 = model(weights)
+    ids, mask = queries(count, seed)
+    found, scores = constrained_beam_search(t5, trie, ids, mask, beams)
+    expected, expected_scores = generate(t5, trie, ids, mask, beams)
+    for query in range(count):
+        for rank in range(beams):
+            theirs = expected[query][rank]
+            their_score = expected_scores[query, rank].item()
+            if found[query, rank] < 0:
+                assert their_score < -1e8 or tuple(theirs) not in rows
+                continue
+            ours = rows[found[query, rank]]
+            our_score = scores[query, rank].item()
+            assert our_score == pytest.approx(their_score, rel=1e-5, abs=TOLERANCE)
+            if ours != tuple(theirs):  # only of two equally good ones may either be first
+                gaps = (scores[query] - our_score).abs()
+                assert (gaps < TOLERANCE).sum() > 1
+
+
+@slow
+@given(st.one_of(pq_like, tu_like), st.integers(0, 20), st.integers(0, 2), st.integers(1, 3), st.integers(0, 99))
+def test_beams_for_every_docid_rank_all_of_them(docids, more, weights, count, seed):
+    """With as many beams as docids nothing is cut off, so that the ranking is that of the scores of all docids."""
+    trie = DocidTrie.build(docids)
+    rows = distinct_docids(docids)
+    beams = len(rows) + more
+    t5 = model(weights)
+    ids, mask = queries(count, seed)
+    found, scores = constrained_beam_search(t5, trie, ids, mask, beams)
+    assert (found.shape, scores.shape, found.dtype) == ((count, beams), (count, beams), torch.long)
+    everything = scores_of(t5, ids, mask, rows)
+    best = everything.sort(dim=1, descending=True).values
+    assert torch.allclose(scores[:, : len(rows)], best, atol=TOLERANCE)
+    for query in range(count):
+        assert sorted(found[query, : len(rows)].tolist()) == list(range(len(rows)))
+        named = everything[query][found[query, : len(rows)]]
+        assert torch.allclose(scores[query, : len(rows)], named, atol=TOLERANCE)
+    assert (found[:, len(rows) :] == -1).all()
+    assert (scores[:, len(rows) :] == -torch.inf).all()
+
+
+def test_any_number_of_beams_gives_true_scores_in_order():
+    generator = np.random.default_rng(0)
+    docids = generator.integers(FIRST, VOCABULARY, (60, 3)).tolist()
+    trie, rows = DocidTrie.build(docids), distinct_docids(docids)
+    ids, mask = queries(5, 1)
+    everything = scores_of(model(0), ids, mask, rows)
+    for beams in (1, 2, 5, 17, len(rows), len(rows) + 5):
+        found, scores = constrained_beam_search(model(0), trie, ids, mask, beams)
+        there = found >= 0
+        assert there[:, : min(beams, len(rows))].all()
+        assert (scores[:, :-1] >= scores[:, 1:]).all()
+        assert torch.allclose(scores[there], everything.gather(1, found.clamp(min=0))[there], atol=TOLERANCE)
+        assert all(len(set(row[row >= 0].tolist())) == (row >= 0).sum() for row in found)
+
+
+def test_a_query_finds_the_same_alone_and_padded_beside_others():
+    docids = np.random.default_rng(1).integers(FIRST, VOCABULARY, (50, 3)).tolist()
+    trie = DocidTrie.build(docids)
+    ids, mask = queries(6, 3)
+    together, together_scores = constrained_beam_search(model(1), trie, ids, mask, 7)
+    for query in range(6):
+        length = int(mask[query].sum())
+        alone, alone_scores = constrained_beam_search(
+            model(1), trie, ids[query : query + 1, :length], mask[query : query + 1, :length], 7
+        )
+        assert torch.equal(alone[0], together[query])
+        assert torch.allclose(alone_scores[0], together_scores[query], atol=TOLERANCE)
+
+
+def test_a_single_docid_is_all_there_is():
+    trie = DocidTrie.build([[5, 6, 7]])
+    found, scores = constrained_beam_search(model(0), trie, *queries(2, 0), num_beams=3)
+    assert found.tolist() == [[0, -1, -1], [0, -1, -1]]
+    assert torch.allclose(scores[:, :1], scores_of(model(0), *queries(2, 0), [[5, 6, 7]]), atol=TOLERANCE)
+
+
+def test_documents_that_share_a_docid_are_both_found_in_the_order_of_the_table():
+    docids = [[5, 6], [7, 8], [5, 6], [9, 9], [7, 8], [5, 6]]  # rows: 5 6, 7 8, 9 9
+    trie = DocidTrie.build(docids)
+    found, scores = constrained_beam_search(model(2), trie, *queries(1, 0), num_beams=3)
+    documents, document_scores = ranked_documents(trie, found[0].numpy(), scores[0].numpy())
+    groups = {0: [0, 2, 5], 1: [1, 4], 2: [3]}
+    assert documents.tolist() == [document for row in found[0].tolist() for document in groups[row]]
+    by_row = dict(zip(found[0].tolist(), scores[0].tolist(), strict=True))
+    assert document_scores.tolist() == [by_row[row] for row in found[0].tolist() for _ in groups[row]]
+
+
+def test_ranked_documents_of_literal_docids():
+    trie = DocidTrie.build([[2], [1], [2], [3]])  # rows: 1, 2, 3
+    documents, scores = ranked_documents(trie, np.array([1, 2, -1]), np.float32([-0.5, -1, -np.inf]))
+    assert (documents.tolist(), scores.tolist()) == ([0, 2, 3], [-0.5, -0.5, -1.0])
+    documents, scores = ranked_documents(trie, np.array([-1, -1]), np.float32([-np.inf, -np.inf]))
+    assert (len(documents), len(scores)) == (0, 0)

@@ -1,0 +1,181 @@
+"""Product quantisation, against its definition in NumPy."""
+
+import logging
+
+import faiss
+import numpy as np
+import pytest
+
+from ddro import quantisation
+from ddro.command import UserError
+from ddro.quantisation import (
+    encode,
+    read_codebook,
+    read_vectors,
+    relative_distortion,
+    train_codebook,
+    use_threads,
+    write_codebook,
+)
+
+
+def random_vectors(count=300, dimension=12, seed=0):
+    return np.random.default_rng(seed).standard_normal((count, dimension), np.float32)
+
+
+def train(vectors, subspaces=3, centroids=8, iterations=5, seed=42):
+    return train_codebook(vectors, subspaces=subspaces, centroids=centroids, iterations=iterations, seed=seed)
+
+
+def nearest_centroids(codebook, vectors):
+    """The definition: in each sub-space the centroid with the smallest squared distance."""
+    m, ks, width = codebook.pq.M, codebook.pq.ksub, codebook.pq.dsub
+    centroids = faiss.vector_to_array(codebook.pq.centroids).reshape(m, ks, width)
+    parts = vectors.reshape(len(vectors), m, 1, width)
+    return np.square(parts - centroids).sum(axis=-1).argmin(axis=-1)
+
+
+@pytest.mark.parametrize("centroids", [2, 4, 8, 16, 32, 64, 128, 256, 512])
+@pytest.mark.parametrize("subspaces", [1, 3, 4])
+def test_codes_are_the_nearest_centroids_for_any_number_of_bits(subspaces, centroids):
+    vectors = random_vectors(600)
+    codebook = train(vectors, subspaces, centroids, iterations=2)
+    codes = encode(codebook, vectors)
+    assert (codes.dtype, codes.shape) == (np.int32, (600, subspaces))
+    assert np.array_equal(codes, nearest_centroids(codebook, vectors))
+
+
+def test_clusters_that_lie_apart_are_found():
+    """Sub-space 0 has points near (0, 0) and (9, 9), sub-space 1 near (-5, 0) and (5, 0): 4 combinations."""
+    left = np.repeat([[0, 0], [9, 9]], 40, axis=0)
+    right = np.tile([[-5, 0], [5, 0]], (40, 1))
+    vectors = np.hstack([left, right]).astype(np.float32) + 0.01 * random_vectors(80, 4)
+    codebook = train(vectors, subspaces=2, centroids=2)
+    codes = encode(codebook, vectors)
+    assert len({tuple(row) for row in codes.tolist()}) == 4
+    assert all(len(np.unique(codes[rows], axis=0)) == 1 for rows in (slice(0, 40, 2), slice(41, 80, 2)))
+    assert relative_distortion(codebook, vectors) < 1e-4
+
+
+def test_relative_distortion_is_one_for_the_mean_alone():
+    codebook = faiss.IndexPQ(2, 1, 1)
+    codebook.train(np.float32([[0, 0], [4, 0]]))
+    assert relative_distortion(codebook, np.float32([[0, 0], [4, 0]])) == 0
+    # To the nearer centroid 1 and 1, to the mean (2, 0) 1 and 1.
+    assert relative_distortion(codebook, np.float32([[1, 0], [3, 0]])) == 1
+    assert relative_distortion(codebook, np.float32([[1, 0], [1, 0]])) == 0
+
+
+def test_the_same_seed_gives_the_same_bytes_for_any_number_of_threads(tmp_path, monkeypatch):
+    vectors = random_vectors(2000, 24)
+    contents = []
+    for seed, threads in ((7, 1), (7, 2), (7, 3), (8, 1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
+        assert use_threads() == threads == faiss.omp_get_max_threads()
+        write_codebook(train(vectors, subspaces=4, centroids=32, seed=seed), tmp_path / "codebook.faiss")
+        contents.append((tmp_path / "codebook.faiss").read_bytes())
+    assert contents[0] == contents[1] == contents[2] != contents[3]
+
+
+def test_faiss_reads_the_codebook(tmp_path):
+    vectors = random_vectors()
+    codebook = train(vectors, centroids=32)
+    write_codebook(codebook, tmp_path / "codebook.faiss")
+    index = faiss.read_index(str(tmp_path / "codebook.faiss"))
+    assert (index.d, index.ntotal, index.is_trained, index.pq.M, index.pq.nbits) == (12, 0, True, 3, 5)
+    assert np.array_equal(encode(read_codebook(tmp_path / "codebook.faiss"), vectors), encode(codebook, vectors))
+
+
+def test_a_file_that_is_no_codebook_is_named(tmp_path):
+    path = tmp_path / "codebook.faiss"
+    with pytest.raises(UserError, match=r"codebook\.faiss: no such file"):
+        read_codebook(path)
+    write_codebook(train(random_vectors()), path)
+    for content in (b"", b"not an index", path.read_bytes()[:-100]):
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"codebook\.faiss: FAISS can't read it"):
+            read_codebook(path)
+    faiss.write_index(faiss.IndexFlatL2(4), str(path))
+    with pytest.raises(UserError, match="expected an IndexPQ, found IndexFlat"):
+        read_codebook(path)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"subspaces": 5}, "pq.subspaces is 5; it must divide the vectors' dimension, 12"),
+        ({"subspaces": 0}, "pq.subspaces is 0"),
+        ({"centroids": 12}, "pq.centroids is 12; it must be a power of two"),
+        ({"centroids": 1}, "pq.centroids is 1"),
+        ({"centroids": 2**17}, "a power of two from 2 to 65536"),
+        ({"centroids": 512}, "300 documents can't make 512 centroids. Lower pq.centroids to at most 256"),
+        ({"iterations": 0}, "pq.iterations is 0"),
+    ],
+)
+def test_numbers_that_dont_fit_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        train(random_vectors(), **options)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_vector_that_is_not_finite_is_named(value):
+    vectors = random_vectors()
+    codebook = train(vectors)
+    vectors[[17, 23], 5] = value
+    for use in (train, lambda wrong: encode(codebook, wrong)):
+        with pytest.raises(UserError, match=r"row 17 .*\(2 such rows\)"):
+            use(vectors)
+
+
+def test_vectors_of_another_dimension_are_refused():
+    with pytest.raises(UserError, match="the vectors have 10 dimensions, the codebook 12"):
+        encode(train(random_vectors()), random_vectors(dimension=10))
+
+
+def test_few_documents_a_centroid_are_said_once_and_not_by_faiss(caplog, capfd):
+    with caplog.at_level(logging.WARNING, "ddro"):
+        train(random_vectors(8 * 39))
+        assert caplog.messages == []
+        train(random_vectors(8 * 39 - 1))
+        assert [message[:34] for message in caplog.messages] == ["38.9 documents a centroid are few:"]
+        train(random_vectors(8))
+    assert capfd.readouterr() == ("", "")
+
+
+def test_as_many_documents_as_centroids_are_enough():
+    vectors = random_vectors(8)
+    codebook = train(vectors)
+    assert relative_distortion(codebook, vectors) < 1e-12
+    same = np.ones((20, 12), np.float32)
+    assert len(np.unique(encode(train(same), same), axis=0)) == 1
+
+
+def test_embeddings_are_read(tmp_path):
+    with pytest.raises(UserError, match=r"embeddings\.npy: no such file"):
+        read_vectors(tmp_path)
+    np.save(tmp_path / "embeddings.npy", random_vectors(3, 4))
+    assert np.array_equal(read_vectors(tmp_path), random_vectors(3, 4))
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((2, 3)), np.zeros(3, np.float32), np.zeros((0, 3), np.float32), np.array([{}], dtype=object)]
+)
+def test_what_is_no_matrix_of_vectors_is_refused(tmp_path, array):
+    np.save(tmp_path / "embeddings.npy", array, allow_pickle=True)
+    with pytest.raises(UserError, match=r"embeddings\.npy: (expected float32|not a NumPy array)"):
+        read_vectors(tmp_path)
+
+
+@pytest.mark.parametrize("size", [0, 5, 130, 170])
+def test_a_cut_file_of_vectors_is_refused(tmp_path, size):
+    path = tmp_path / "embeddings.npy"
+    np.save(path, random_vectors(3, 4))
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(UserError, match=r"embeddings\.npy: not a NumPy array"):
+        read_vectors(tmp_path)
+
+
+def test_without_omp_num_threads_all_cores_are_used(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(quantisation.os, "cpu_count", lambda: 2)
+    assert use_threads() == 2

@@ -1,0 +1,118 @@
+import gzip
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ddro.command import UserError
+from ddro.files import write_table
+from ddro.runs import check_run, read_run, write_trec
+from ddro.tables import RUN
+
+LINES = "q2 Q0 iot/create-job 1 -0.5 sft\nq2 Q0 s3/put 2 -0.75 sft\nq1 Q0 s3/put 1 12.0 sft\n"
+
+
+def run_of(*rows):
+    return pa.table([list(column) for column in zip(*rows, strict=True)], schema=RUN)
+
+
+RUN_OF_LINES = run_of(("q2", "iot/create-job", 1, -0.5), ("q2", "s3/put", 2, -0.75), ("q1", "s3/put", 1, 12.0))
+
+
+def test_trec_text_is_literally_this(tmp_path):
+    write_trec(RUN_OF_LINES, tmp_path / "sft.test.trec.gz", "sft")
+    assert gzip.decompress((tmp_path / "sft.test.trec.gz").read_bytes()).decode() == LINES
+
+
+def test_same_run_same_bytes_whatever_its_name_and_time(tmp_path, monkeypatch):
+    write_trec(RUN_OF_LINES, tmp_path / "one.trec.gz", "sft")
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    write_trec(RUN_OF_LINES, tmp_path / "two.trec.gz", "sft")
+    one, two = (tmp_path / "one.trec.gz").read_bytes(), (tmp_path / "two.trec.gz").read_bytes()
+    assert one == two
+    assert one[3:8] == b"\0\0\0\0\0"  # no name in the header, and no time
+
+
+def test_what_is_written_is_read(tmp_path):
+    third = run_of(("q", "d", 1, 1 / 3), ("q", "e", 2, -1e-300))
+    write_trec(third, tmp_path / "run.trec.gz", "t")
+    assert read_run(tmp_path / "run.trec.gz").equals(third)
+
+
+def test_plain_text_and_parquet_are_read_alike(tmp_path):
+    (tmp_path / "run.trec").write_text(LINES.replace(" ", "\t"))
+    write_table(RUN_OF_LINES, tmp_path / "run.parquet", RUN)
+    assert read_run(tmp_path / "run.trec").equals(RUN_OF_LINES)
+    assert read_run(tmp_path / "run.parquet").equals(RUN_OF_LINES)
+
+
+def test_equal_scores_are_a_ranking():
+    tied = run_of(("q", "b", 1, 0.0), ("q", "a", 2, 0.0))
+    assert check_run(tied, "run") is tied
+
+
+def test_queries_may_alternate():
+    check_run(run_of(("q1", "a", 1, 2.0), ("q2", "a", 1, 9.0), ("q1", "b", 2, 1.0)), "run")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("q Q0 d 1 0.5", ":2: expected qid Q0 docno rank score tag"),
+        ("q Q0 d 1 0.5 tag more", ":2: expected"),
+        ("q Q0 d first 0.5 tag", ":2: expected"),
+        ("q Q0 d 1 high tag", ":2: expected"),
+        ("", ":2: expected"),
+        ("q Q0 d 1 nan tag", ":2: .*score is nan"),
+        ("q Q0 d 1 inf tag", ":2: .*score is inf"),
+        ("p Q0 a 2 0.5 tag", ":2: qid 'p', docno 'a': .*already"),
+        ("p Q0 b 3 0.5 tag", ":2: .*rank 3 breaks the count"),
+        ("p Q0 b 2 1.5 tag", ":2: .*score 1.5 is above"),
+        ("q Q0 d 0 0.5 tag", ":2: .*rank 0 breaks"),
+    ],
+)
+def test_bad_lines_are_named(tmp_path, line, message):
+    path = tmp_path / "bad.trec"
+    path.write_text(f"p Q0 a 1 1.0 tag\n{line}\n")
+    with pytest.raises(UserError, match=f"bad.trec{message}"):
+        read_run(path)
+
+
+def test_bad_parquet_rows_are_named(tmp_path):
+    path = tmp_path / "run.parquet"
+    write_table(run_of(("q", "a", 1, 1.0), ("q", "a", 2, 0.5)), path, RUN)
+    with pytest.raises(UserError, match="run.parquet:2: qid 'q', docno 'a'"):
+        read_run(path)
+    pq.write_table(pa.table({"qid": ["q"], "docno": ["a"], "rank": [1]}), path)
+    with pytest.raises(UserError, match="column 'score' is missing"):
+        read_run(path)
+
+
+def test_missing_empty_and_broken_files(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        read_run(tmp_path / "none.trec.gz")
+    (tmp_path / "empty.trec").touch()
+    with pytest.raises(UserError, match="the run is empty"):
+        read_run(tmp_path / "empty.trec")
+    write_trec(RUN_OF_LINES, tmp_path / "whole.trec.gz", "t")
+    (tmp_path / "cut.trec.gz").write_bytes((tmp_path / "whole.trec.gz").read_bytes()[:-9])
+    (tmp_path / "text.trec.gz").write_text(LINES)
+    (tmp_path / "latin.trec").write_bytes(b"q Q0 caf\xe9 1 1.0 t\n")
+    for name in ("cut.trec.gz", "text.trec.gz", "latin.trec"):
+        with pytest.raises(UserError, match=f"{name}: not a whole text file"):
+            read_run(tmp_path / name)
+
+
+@pytest.mark.parametrize("docno", ["two words", "", "line\n", "no\u00a0break"])
+def test_white_space_cannot_be_written(tmp_path, docno):
+    with pytest.raises(UserError, match="docno .* white space"):
+        write_trec(run_of(("q", docno, 1, 0.0)), tmp_path / "run.trec.gz", "t")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_bad_run_is_not_written(tmp_path):
+    with pytest.raises(UserError, match="score is nan"):
+        write_trec(run_of(("q", "d", 1, float("nan"))), tmp_path / "run.trec.gz", "t")
+    with pytest.raises(UserError, match="tag"):
+        write_trec(RUN_OF_LINES, tmp_path / "run.trec.gz", "my run")
+    assert list(tmp_path.iterdir()) == []

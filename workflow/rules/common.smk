@@ -1,0 +1,117 @@
+"""What all chapters share: the experiments, wildcard constraints, and functions that give params and inputs."""
+
+import json
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.basedir).parent
+SCRIPTS = ROOT / "scripts"
+sys.path.insert(0, str(SCRIPTS))
+
+from ddro.code_hash import code_hash
+from ddro.command import UserError
+from ddro.configuration import load_experiments, options
+from ddro.schema import read_yaml
+from ddro.tables import SPLITS, STAGES, SYSTEMS
+
+CHAPTERS = ["corpus", "docids", "pseudo_queries", "sft", "bm25", "ddro", "evaluation"]
+
+# Where the configuration stands, for messages: what the command line names, else the default.
+SOURCE = [os.path.relpath(path) for path in workflow.overwrite_configfiles or workflow.configfiles]
+SOURCE += ["--config"] if workflow.config_settings.overwrite_config else []
+
+try:
+    EXPERIMENTS = load_experiments(config, ", ".join(SOURCE), ROOT)
+    DATASETS = read_yaml(ROOT / "config/datasets.yaml")
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+FROM_SCRATCH = {experiment.dataset for experiment in EXPERIMENTS if experiment.settings["model"]["source"] == "scratch"}
+PRETRAINED = {experiment.dataset for experiment in EXPERIMENTS} - FROM_SCRATCH
+
+
+def one_of(names):
+    """A wildcard constraint: one of these names, or nothing at all where there are none."""
+    return "|".join(sorted({re.escape(name) for name in names})) or "(?!)"
+
+
+wildcard_constraints:
+    dataset=one_of(experiment.dataset for experiment in EXPERIMENTS),
+    docid=one_of(experiment.docid for experiment in EXPERIMENTS),
+    recipe=one_of(experiment.recipe for experiment in EXPERIMENTS),
+    split=one_of(SPLITS),
+    stage=one_of(STAGES),
+    system=one_of(SYSTEMS),
+
+
+def experiment_of(wildcards):
+    """The first experiment that a job works for; all of them agree on what the job takes."""
+    return next(
+        experiment
+        for experiment in EXPERIMENTS
+        if all(getattr(experiment, name, value) == value for name, value in wildcards.items())
+    )
+
+
+def setting(path):
+    """An input function: the recipe's value at this path."""
+
+    def of_job(wildcards):
+        section, key = path.split(".")
+        return experiment_of(wildcards).settings[section][key]
+
+    return of_job
+
+
+def settings(*paths):
+    """A params function: the recipe's settings at these paths (with wildcards) as options of a command line.
+
+    One text, not a list: Snakemake compares the items of a list as a set, in which two exchanged values go unseen.
+    """
+
+    def of_job(wildcards):
+        filled = (path.format(**dict(wildcards.items())) for path in paths)
+        return shlex.join(options(experiment_of(wildcards).settings, filled))
+
+    return of_job
+
+
+def source(wildcards):
+    """A params function: where a file of a data set comes from, as options."""
+    file = next(file for file in DATASETS[wildcards.dataset]["files"] if file["name"] == wildcards.file)
+    return shlex.join(options(file, (key for key in file if key != "name")))
+
+
+def optional(*names):
+    """A params function: these inputs as options, as far as the job has them."""
+
+    def of_job(wildcards, input):
+        there = ((name, path) for name in names if (path := input.get(name)))
+        return shlex.join(word for name, path in there for word in (f"--{name.replace('_', '-')}", path))
+
+    return of_job
+
+
+def in_report(path, caption, **labels):
+    """An output of an experiment, with its place in the report: the category that has the name of its caption."""
+    return report(
+        path,
+        caption=f"../report/{caption}.rst",
+        category=caption.capitalize(),
+        subcategory="{dataset}/{docid}/{recipe}",
+        labels=labels,
+    )
+
+
+def code(script):
+    """The hash of all code that the script runs, as a param: Snakemake itself doesn't look into it."""
+    try:
+        return code_hash(SCRIPTS / f"{script}.py")
+    except UserError as error:
+        raise WorkflowError(str(error)) from None

@@ -1,0 +1,148 @@
+"""From the source of a data set to the documents that are kept and the queries that train, validate and test."""
+
+
+rule fetch_awscli:
+    output:
+        documents="results/awscli/raw/documents.parquet",
+        queries="results/awscli/raw/queries.parquet",
+        qrels="results/awscli/raw/qrels.parquet",
+        report="results/awscli/data_report.json",
+    log:
+        "results/logs/awscli/fetch_awscli.log",
+    benchmark:
+        "results/benchmarks/awscli/fetch_awscli.tsv"
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("fetch_awscli"),
+        folder=subpath(output.documents, parent=True),
+    message:
+        "Reading the reference texts and examples of the package awscli"
+    shell:
+        "python scripts/fetch_awscli.py --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+
+
+rule fetch_file:
+    output:
+        "results/{dataset}/download/{file}",
+    log:
+        "results/logs/{dataset}/fetch_file.{file}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/fetch_file.{file}.tsv"
+    wildcard_constraints:
+        file=one_of(file["name"] for dataset in DATASETS.values() for file in dataset["files"]),
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("fetch_file"),
+        settings=source,
+    message:
+        "{wildcards.dataset}: fetching {wildcards.file}"
+    shell:
+        "python scripts/fetch_file.py {params.settings} --output {output} 2>&1 | tee {log}"
+
+
+rule read_msmarco:
+    input:
+        documents="results/msmarco/download/msmarco-docs.tsv.gz",
+        train_queries="results/msmarco/download/msmarco-doctrain-queries.tsv.gz",
+        train_qrels="results/msmarco/download/msmarco-doctrain-qrels.tsv.gz",
+        dev_queries="results/msmarco/download/msmarco-docdev-queries.tsv.gz",
+        dev_qrels="results/msmarco/download/msmarco-docdev-qrels.tsv.gz",
+    output:
+        documents="results/msmarco/raw/documents.parquet",
+        queries="results/msmarco/raw/queries.parquet",
+        qrels="results/msmarco/raw/qrels.parquet",
+        report="results/msmarco/data_report.json",
+    log:
+        "results/logs/msmarco/read_msmarco.log",
+    benchmark:
+        "results/benchmarks/msmarco/read_msmarco.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("read_msmarco"),
+        folder=subpath(output.documents, parent=True),
+    message:
+        "Reading MS MARCO: documents, queries and judgements"
+    shell:
+        "python scripts/read_msmarco.py --documents {input.documents}"
+        " --train-queries {input.train_queries} --train-qrels {input.train_qrels}"
+        " --dev-queries {input.dev_queries} --dev-qrels {input.dev_qrels}"
+        " --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+
+
+rule read_nq:
+    input:
+        train="results/nq/download/simplified-nq-train.jsonl.gz",
+        dev="results/nq/download/nq-dev-all.jsonl.gz",
+    output:
+        documents="results/nq/raw/documents.parquet",
+        queries="results/nq/raw/queries.parquet",
+        qrels="results/nq/raw/qrels.parquet",
+        report="results/nq/data_report.json",
+    log:
+        "results/logs/nq/read_nq.log",
+    benchmark:
+        "results/benchmarks/nq/read_nq.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("read_nq"),
+        folder=subpath(output.documents, parent=True),
+    message:
+        "Reading Natural Questions: pages, questions and which answers which"
+    shell:
+        "python scripts/read_nq.py --train {input.train} --dev {input.dev}"
+        " --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+
+
+rule sample_corpus:
+    input:
+        documents="results/{dataset}/raw/documents.parquet",
+        queries="results/{dataset}/raw/queries.parquet",
+        qrels="results/{dataset}/raw/qrels.parquet",
+    output:
+        "results/{dataset}/corpus.parquet",
+    log:
+        "results/logs/{dataset}/sample_corpus.log",
+    benchmark:
+        "results/benchmarks/{dataset}/sample_corpus.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("sample_corpus"),
+        settings=settings("corpus"),
+    message:
+        "{wildcards.dataset}: choosing the documents with most judged queries"
+    shell:
+        "python scripts/sample_corpus.py --documents {input.documents} --queries {input.queries}"
+        " --qrels {input.qrels} {params.settings} --output {output} 2>&1 | tee {log}"
+
+
+rule split_queries:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        queries="results/{dataset}/raw/queries.parquet",
+        qrels="results/{dataset}/raw/qrels.parquet",
+    output:
+        queries="results/{dataset}/queries.parquet",
+        qrels="results/{dataset}/qrels.parquet",
+        report="results/{dataset}/split_report.json",
+    log:
+        "results/logs/{dataset}/split_queries.log",
+    benchmark:
+        "results/benchmarks/{dataset}/split_queries.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("split_queries"),
+        settings=settings("split"),
+    message:
+        "{wildcards.dataset}: splitting the queries into train, validation and test"
+    shell:
+        "python scripts/split_queries.py --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
+        " {params.settings} --output-queries {output.queries} --output-qrels {output.qrels}"
+        " --report {output.report} 2>&1 | tee {log}"

@@ -1,0 +1,53 @@
+"""Direct Document Relevance Optimization: from BM25's rankings to pairs, and to a model that prefers relevant docids."""
+
+
+rule mine_negatives:
+    input:
+        run="results/{dataset}/bm25/{split}.run.parquet",
+        queries="results/{dataset}/queries.parquet",
+        qrels="results/{dataset}/qrels.parquet",
+        docids="results/{dataset}/{docid}/docids.parquet",
+    output:
+        "results/{dataset}/{docid}/{recipe}/negatives/{split}.parquet",
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/mine_negatives.{split}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/mine_negatives.{split}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("mine_negatives"),
+        settings=settings("negatives", "seed"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: drawing negatives for the {wildcards.split} queries"
+    shell:
+        "python scripts/mine_negatives.py --run {input.run} --queries {input.queries} --qrels {input.qrels}"
+        " --docids {input.docids} --split {wildcards.split} {params.settings} --output {output} 2>&1 | tee {log}"
+
+
+rule train_ddro:
+    input:
+        initial="results/{dataset}/{docid}/{recipe}/sft/finetune",
+        negatives="results/{dataset}/{docid}/{recipe}/negatives/train.parquet",
+        validation_negatives="results/{dataset}/{docid}/{recipe}/negatives/validation.parquet",
+        docids="results/{dataset}/{docid}/docids.parquet",
+        queries="results/{dataset}/queries.parquet",
+        qrels="results/{dataset}/qrels.parquet",
+    output:
+        directory("results/{dataset}/{docid}/{recipe}/ddro"),
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/train_ddro.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/train_ddro.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 16
+    params:
+        code=code("train_ddro"),
+        settings=settings("ddro", "decoding.max_query_tokens", "seed"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: optimizing document relevance"
+    shell:
+        "python scripts/train_ddro.py --initial {input.initial} --negatives {input.negatives}"
+        " --validation-negatives {input.validation_negatives} --docids {input.docids} --queries {input.queries}"
+        " --qrels {input.qrels} {params.settings} --output {output} 2>&1 | tee {log}"

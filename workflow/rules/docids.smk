@@ -1,0 +1,123 @@
+"""From the corpus to the model's base weights and to a docid for each document."""
+
+
+rule embed_documents:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+    output:
+        directory("results/{dataset}/embeddings"),
+    log:
+        "results/logs/{dataset}/embed_documents.log",
+    benchmark:
+        "results/benchmarks/{dataset}/embed_documents.tsv"
+    conda:
+        "../../envs/docids.yaml"
+    threads: 16
+    params:
+        code=code("embed_documents"),
+        settings=settings("embedding"),
+    message:
+        "{wildcards.dataset}: embedding the documents"
+    shell:
+        "python scripts/embed_documents.py --corpus {input.corpus} {params.settings} --output {output}"
+        " 2>&1 | tee {log}"
+
+
+rule train_pq_codebook:
+    input:
+        embeddings="results/{dataset}/embeddings",
+    output:
+        "results/{dataset}/pq/codebook.faiss",
+    log:
+        "results/logs/{dataset}/train_pq_codebook.log",
+    benchmark:
+        "results/benchmarks/{dataset}/train_pq_codebook.tsv"
+    conda:
+        "../../envs/docids.yaml"
+    threads: 16
+    params:
+        code=code("train_pq_codebook"),
+        settings=settings("pq", "seed"),
+    message:
+        "{wildcards.dataset}: training the codebook of the product quantisation"
+    shell:
+        "python scripts/train_pq_codebook.py --embeddings {input.embeddings} {params.settings} --output {output}"
+        " 2>&1 | tee {log}"
+
+
+rule initialise_model:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+    output:
+        directory("results/{dataset}/model"),
+    log:
+        "results/logs/{dataset}/initialise_model.log",
+    benchmark:
+        "results/benchmarks/{dataset}/initialise_model.tsv"
+    wildcard_constraints:
+        dataset=one_of(FROM_SCRATCH),
+    conda:
+        "../../envs/training.yaml"
+    params:
+        code=code("initialise_model"),
+        settings=settings(
+            "model.vocabulary_size",
+            "model.d_model",
+            "model.d_kv",
+            "model.d_ff",
+            "model.layers",
+            "model.decoder_layers",
+            "model.heads",
+            "seed",
+        ),
+    message:
+        "{wildcards.dataset}: training a tokenizer on the corpus and drawing random weights"
+    shell:
+        "python scripts/initialise_model.py --corpus {input.corpus} {params.settings} --output {output}"
+        " 2>&1 | tee {log}"
+
+
+rule fetch_model:
+    output:
+        directory("results/{dataset}/model"),
+    log:
+        "results/logs/{dataset}/fetch_model.log",
+    benchmark:
+        "results/benchmarks/{dataset}/fetch_model.tsv"
+    wildcard_constraints:
+        dataset=one_of(PRETRAINED),
+    localrule: True
+    conda:
+        "../../envs/training.yaml"
+    params:
+        code=code("fetch_model"),
+        settings=settings("model.source", "model.revision"),
+    message:
+        "{wildcards.dataset}: fetching the pretrained model"
+    shell:
+        "python scripts/fetch_model.py {params.settings} --output {output} 2>&1 | tee {log}"
+
+
+rule assign_docids:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        model="results/{dataset}/model",
+        codebook=branch(evaluate("{docid} == 'pq'"), then="results/{dataset}/pq/codebook.faiss"),
+        embeddings=branch(evaluate("{docid} == 'pq'"), then="results/{dataset}/embeddings"),
+    output:
+        "results/{dataset}/{docid}/docids.parquet",
+    log:
+        "results/logs/{dataset}/{docid}/assign_docids.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/assign_docids.tsv"
+    conda:
+        "../../envs/docids.yaml"
+    params:
+        code=code("assign_docids"),
+        settings=branch(evaluate("{docid} == 'tu'"), then=settings("tu")),
+        codes=optional("codebook", "embeddings"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}: giving each document its docid"
+    shell:
+        "python scripts/assign_docids.py --scheme {wildcards.docid} --corpus {input.corpus} --model {input.model}"
+        " {params.codes} {params.settings} --output {output} 2>&1 | tee {log}"

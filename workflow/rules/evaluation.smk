@@ -1,0 +1,176 @@
+"""From the trained models to rankings of the test queries, measures, the final table, and the report."""
+
+
+rule retrieve:
+    input:
+        model=branch(
+            evaluate("{system} == 'sft'"),
+            then="results/{dataset}/{docid}/{recipe}/sft/finetune",
+            otherwise="results/{dataset}/{docid}/{recipe}/{system}",
+        ),
+        docids="results/{dataset}/{docid}/docids.parquet",
+        queries="results/{dataset}/queries.parquet",
+    output:
+        "results/{dataset}/{docid}/{recipe}/runs/{system}.{split}.trec.gz",
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/retrieve.{system}.{split}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/retrieve.{system}.{split}.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 16
+    params:
+        code=code("retrieve"),
+        settings=settings("decoding"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: ranking for the {wildcards.split} queries with {wildcards.system}"
+    shell:
+        "python scripts/retrieve.py --model {input.model} --docids {input.docids} --queries {input.queries}"
+        " --split {wildcards.split} {params.settings} --output {output} 2>&1 | tee {log}"
+
+
+rule evaluate:
+    input:
+        run=branch(
+            evaluate("{system} == 'bm25'"),
+            then="results/{dataset}/bm25/{split}.run.parquet",
+            otherwise="results/{dataset}/{docid}/{recipe}/runs/{system}.{split}.trec.gz",
+        ),
+        queries="results/{dataset}/queries.parquet",
+        qrels="results/{dataset}/qrels.parquet",
+        corpus="results/{dataset}/corpus.parquet",
+    output:
+        metrics=in_report(
+            "results/{dataset}/{docid}/{recipe}/metrics/{system}.{split}.json",
+            "metrics",
+            system="{system}",
+            queries="{split}",
+        ),
+        per_query="results/{dataset}/{docid}/{recipe}/metrics/{system}.{split}.per_query.parquet",
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/evaluate.{system}.{split}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/evaluate.{system}.{split}.tsv"
+    conda:
+        "../../envs/evaluation.yaml"
+    params:
+        code=code("evaluate"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: measuring {wildcards.system} on the {wildcards.split} queries"
+    shell:
+        "python scripts/evaluate.py --run {input.run} --queries {input.queries} --qrels {input.qrels}"
+        " --corpus {input.corpus} --split {wildcards.split} --system {wildcards.system}"
+        " --output-metrics {output.metrics} --output-per-query {output.per_query} 2>&1 | tee {log}"
+
+
+rule compare_systems:
+    input:
+        bm25="results/{dataset}/{docid}/{recipe}/metrics/bm25.{split}.per_query.parquet",
+        sft="results/{dataset}/{docid}/{recipe}/metrics/sft.{split}.per_query.parquet",
+        ddro="results/{dataset}/{docid}/{recipe}/metrics/ddro.{split}.per_query.parquet",
+    output:
+        "results/{dataset}/{docid}/{recipe}/metrics/comparison.{split}.json",
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/compare_systems.{split}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/compare_systems.{split}.tsv"
+    conda:
+        "../../envs/evaluation.yaml"
+    params:
+        code=code("compare_systems"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: testing the differences between the systems"
+    shell:
+        "python scripts/compare_systems.py --per-query bm25={input.bm25} sft={input.sft} ddro={input.ddro}"
+        " --output {output} 2>&1 | tee {log}"
+
+
+rule plot_training:
+    input:
+        pretrain="results/{dataset}/{docid}/{recipe}/sft/pretrain",
+        search_pretrain="results/{dataset}/{docid}/{recipe}/sft/search_pretrain",
+        finetune="results/{dataset}/{docid}/{recipe}/sft/finetune",
+        ddro="results/{dataset}/{docid}/{recipe}/ddro",
+    output:
+        loss=in_report("results/{dataset}/{docid}/{recipe}/figures/loss.svg", "training", figure="Loss"),
+        mrr=in_report("results/{dataset}/{docid}/{recipe}/figures/mrr.svg", "training", figure="MRR@10"),
+        rewards=in_report("results/{dataset}/{docid}/{recipe}/figures/rewards.svg", "training", figure="Preference"),
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/plot_training.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/plot_training.tsv"
+    conda:
+        "../../envs/evaluation.yaml"
+    params:
+        code=code("plot_training"),
+        logs=lambda wildcards, input: [f"{folder}/training_log.jsonl" for folder in input],
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: drawing the training curves"
+    shell:
+        "python scripts/plot_training.py --logs {params.logs} --output-loss {output.loss} --output-mrr {output.mrr}"
+        " --output-rewards {output.rewards} 2>&1 | tee {log}"
+
+
+rule summarise:
+    input:
+        metrics=collect(
+            "results/{experiment.dataset}/{experiment.docid}/{experiment.recipe}/metrics/{system}.test.json",
+            experiment=EXPERIMENTS,
+            system=[*SYSTEMS, "comparison"],
+        ),
+        expected="config/expected.yaml",
+    output:
+        csv="results/summary.csv",
+        markdown="results/summary.md",
+        html=report(
+            "results/summary.html",
+            caption="../report/summary.rst",
+            category="Results",
+            labels={"content": "Table of all systems"},
+        ),
+    log:
+        "results/logs/summarise.log",
+    benchmark:
+        "results/benchmarks/summarise.tsv"
+    conda:
+        "../../envs/evaluation.yaml"
+    params:
+        code=code("summarise"),
+        experiments=collect(
+            "{experiment.dataset}/{experiment.docid}/{experiment.recipe}",
+            experiment=EXPERIMENTS,
+        ),
+    message:
+        "Writing the table of all experiments"
+    shell:
+        "python scripts/summarise.py --results results --experiments {params.experiments} --expected {input.expected}"
+        " --output-csv {output.csv} --output-markdown {output.markdown} --output-html {output.html} 2>&1 | tee {log}"
+
+
+rule draw_dag:
+    input:
+        chapters=expand("workflow/rules/{chapter}.smk", chapter=CHAPTERS),
+    output:
+        report(
+            "results/dag.svg",
+            caption="../report/dag.rst",
+            category="Results",
+            labels={"content": "Picture of the rules"},
+        ),
+    log:
+        "results/logs/draw_dag.log",
+    benchmark:
+        "results/benchmarks/draw_dag.tsv"
+    localrule: True
+    conda:
+        "../../envs/workflow.yaml"
+    params:
+        code=code("draw_dag"),
+        experiments=json.dumps(config["experiments"]),
+        recipes=json.dumps(config.get("recipes", {})),
+    message:
+        "Drawing the rules of this run"
+    shell:
+        "(snakemake --rulegraph --forceall --nolock --profile none --workflow-profile none"
+        " --config experiments={params.experiments:q} recipes={params.recipes:q}"
+        " | python scripts/draw_dag.py --chapters {input.chapters} --output {output}) 2>&1 | tee {log}"

@@ -1,0 +1,86 @@
+"""From the training queries to a model that writes the queries of a document, and to the queries that it writes."""
+
+
+use rule fetch_model as fetch_doc2query with:
+    output:
+        directory("results/{dataset}/doc2query_base"),
+    log:
+        "results/logs/{dataset}/fetch_doc2query.log",
+    benchmark:
+        "results/benchmarks/{dataset}/fetch_doc2query.tsv"
+    wildcard_constraints:
+        dataset=one_of(experiment.dataset for experiment in EXPERIMENTS),
+    params:
+        code=code("fetch_model"),
+        settings=settings("doc2query.source", "doc2query.revision"),
+    message:
+        "{wildcards.dataset}: fetching a model that writes queries"
+
+
+rule finetune_doc2query:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        queries="results/{dataset}/queries.parquet",
+        qrels="results/{dataset}/qrels.parquet",
+        model=branch(
+            setting("doc2query.source"),
+            cases={"base": "results/{dataset}/model"},
+            otherwise="results/{dataset}/doc2query_base",
+        ),
+    output:
+        directory("results/{dataset}/doc2query"),
+    log:
+        "results/logs/{dataset}/finetune_doc2query.log",
+    benchmark:
+        "results/benchmarks/{dataset}/finetune_doc2query.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 16
+    params:
+        code=code("finetune_doc2query"),
+        settings=settings(
+            "doc2query.epochs",
+            "doc2query.learning_rate",
+            "doc2query.batch_size",
+            "doc2query.warmup_share",
+            "doc2query.dropout",
+            "doc2query.evaluations",
+            "doc2query.max_document_tokens",
+            "doc2query.max_query_tokens",
+            "seed",
+        ),
+    message:
+        "{wildcards.dataset}: training a model to write the queries of a document"
+    shell:
+        "python scripts/finetune_doc2query.py --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
+        " --model {input.model} {params.settings} --output {output} 2>&1 | tee {log}"
+
+
+rule generate_pseudo_queries:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        model="results/{dataset}/doc2query",
+    output:
+        "results/{dataset}/pseudo_queries.parquet",
+    log:
+        "results/logs/{dataset}/generate_pseudo_queries.log",
+    benchmark:
+        "results/benchmarks/{dataset}/generate_pseudo_queries.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 16
+    params:
+        code=code("generate_pseudo_queries"),
+        settings=settings(
+            "doc2query.batch_size",
+            "doc2query.max_document_tokens",
+            "doc2query.max_query_tokens",
+            "doc2query.per_document",
+            "doc2query.top_k",
+            "seed",
+        ),
+    message:
+        "{wildcards.dataset}: writing pseudo queries for each document"
+    shell:
+        "python scripts/generate_pseudo_queries.py --corpus {input.corpus} --model {input.model} {params.settings}"
+        " --output {output} 2>&1 | tee {log}"

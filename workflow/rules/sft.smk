@@ -1,0 +1,71 @@
+"""Supervised fine-tuning: from texts and docids to a model that writes a docid, in three stages."""
+
+
+rule build_instances:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        docids="results/{dataset}/{docid}/docids.parquet",
+        model="results/{dataset}/model",
+        pseudo_queries=branch(
+            evaluate("{stage} == 'search_pretrain'"),
+            then="results/{dataset}/pseudo_queries.parquet",
+        ),
+        queries=branch(evaluate("{stage} == 'finetune'"), then="results/{dataset}/queries.parquet"),
+        qrels=branch(evaluate("{stage} == 'finetune'"), then="results/{dataset}/qrels.parquet"),
+    output:
+        "results/{dataset}/{docid}/{recipe}/instances/{stage}.parquet",
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/build_instances.{stage}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/build_instances.{stage}.tsv"
+    conda:
+        "../../envs/training.yaml"
+    params:
+        code=code("build_instances"),
+        texts=optional("pseudo_queries", "queries", "qrels"),
+        settings=settings("instances"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: building the instances of stage {wildcards.stage}"
+    shell:
+        "python scripts/build_instances.py --stage {wildcards.stage} --corpus {input.corpus} --docids {input.docids}"
+        " --model {input.model} {params.texts} {params.settings} --output {output} 2>&1 | tee {log}"
+
+
+rule train_sft:
+    input:
+        instances="results/{dataset}/{docid}/{recipe}/instances/{stage}.parquet",
+        initial=branch(
+            evaluate("{stage}"),
+            cases={
+                "pretrain": "results/{dataset}/model",
+                "search_pretrain": "results/{dataset}/{docid}/{recipe}/sft/pretrain",
+                "finetune": "results/{dataset}/{docid}/{recipe}/sft/search_pretrain",
+            },
+        ),
+        docids="results/{dataset}/{docid}/docids.parquet",
+        queries="results/{dataset}/queries.parquet",
+        qrels="results/{dataset}/qrels.parquet",
+    output:
+        directory("results/{dataset}/{docid}/{recipe}/sft/{stage}"),
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/train_sft.{stage}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/train_sft.{stage}.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 16
+    params:
+        code=code("train_sft"),
+        settings=settings(
+            "sft.tied_head",
+            "sft.shared",
+            "sft.stages.{stage}",
+            "decoding.max_query_tokens",
+            "seed",
+        ),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: fine-tuning, stage {wildcards.stage}"
+    shell:
+        "python scripts/train_sft.py --stage {wildcards.stage} --instances {input.instances} --initial {input.initial}"
+        " --docids {input.docids} --queries {input.queries} --qrels {input.qrels} {params.settings}"
+        " --output {output} 2>&1 | tee {log}"

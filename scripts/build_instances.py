@@ -19,7 +19,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--pseudo-queries", type=Path, help="search_pretrain: the pseudo queries (Parquet)")
     options.add_argument("--queries", type=Path, help="finetune: queries with their split (Parquet)")
     options.add_argument("--qrels", type=Path, help="finetune: relevance judgements (Parquet)")
-    options.add_argument("--passage-tokens", type=int, required=True, help="tokens of a passage, title and end included")
+    options.add_argument(
+        "--passage-tokens", type=int, required=True, help="tokens of a passage, title and end included"
+    )
     options.add_argument("--passages", type=int, required=True, help="most passages a document")
     options.add_argument("--sampled-terms", type=int, required=True, help="terms of highest tf-idf in one instance")
     options.add_argument("--query-tokens", type=int, required=True, help="most tokens of a query or pseudo query")
@@ -53,7 +55,9 @@ def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN
     vocabulary_size = read_json(arguments.model / "config.json")["vocab_size"]
     tokens = dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True))
     documents = corpus.to_pylist()
-    terms = sampled_terms([f"{document['title']} {document['body']}" for document in documents], arguments.sampled_terms)
+    terms = sampled_terms(
+        [f"{document['title']} {document['body']}" for document in documents], arguments.sampled_terms
+    )
     for document, text in zip(progress(documents, description="pretrain", unit="documents"), terms, strict=True):
         docno = document["docno"]
         yield from passages(

@@ -26,8 +26,8 @@ def main(arguments: argparse.Namespace) -> None:
         tokenizer = AutoTokenizer.from_pretrained(arguments.source, **where)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{arguments.source}: no model could be fetched ({error}). Fetch it where there is network, or name a folder "
-            "with config.json, model.safetensors and the tokenizer's files as model.source in the recipe."
+            f"{arguments.source}: no model could be fetched ({error}). Fetch it where there is network, or name a "
+            "folder with config.json, model.safetensors and the tokenizer's files as model.source in the recipe."
         ) from error
     note_whether_tied(model)
     save_whole(model, tokenizer, arguments.output)

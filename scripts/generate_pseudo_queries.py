@@ -56,12 +56,15 @@ def main(arguments: argparse.Namespace) -> None:
         texts = queries[index]
         empty += sum(not text for text in texts)
         repeated += len(texts) - len(set(texts))
-        rows += [
-            {"docno": document["docno"], "rank": rank, "text": text} for rank, text in enumerate(texts, 1) if text
-        ]
+        rows += [{"docno": document["docno"], "rank": rank, "text": text} for rank, text in enumerate(texts, 1) if text]
     table = pa.Table.from_pylist(rows, tables.PSEUDO_QUERIES)
     write_table(table, arguments.output, tables.PSEUDO_QUERIES, ["docno", "rank"])
-    log.info("%d pseudo queries; %d of them repeat another of their document; %d empty ones left out", len(rows), repeated, empty)
+    log.info(
+        "%d pseudo queries; %d of them repeat another of their document; %d empty ones left out",
+        len(rows),
+        repeated,
+        empty,
+    )
 
 
 if __name__ == "__main__":

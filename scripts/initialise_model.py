@@ -30,7 +30,9 @@ def main(arguments: argparse.Namespace) -> None:
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
     if not corpus.num_rows:
         raise UserError(f"{arguments.corpus}: the corpus is empty.")
-    texts = (f"{title} {body}" for title, body in zip(*(corpus[name].to_pylist() for name in ("title", "body")), strict=True))
+    texts = (
+        f"{title} {body}" for title, body in zip(*(corpus[name].to_pylist() for name in ("title", "body")), strict=True)
+    )
     tokenizer = train_tokenizer(texts, arguments.vocabulary_size)
     model = initialise_t5(
         len(tokenizer),

@@ -16,7 +16,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--split", choices=tables.SPLITS, required=True, help="the queries to rank for")
     options.add_argument("--beams", type=int, required=True, help="beams a query, so docids in its ranking")
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
-    options.add_argument("--batch-size", type=int, default=32, help="queries decoded together: a matter of memory alone")
+    options.add_argument(
+        "--batch-size", type=int, default=32, help="queries decoded together: a matter of memory alone"
+    )
     options.add_argument("--output", type=Path, required=True, help="the ranking (TREC run, gzip'd)")
     return options
 

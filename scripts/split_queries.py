@@ -9,7 +9,7 @@ import pyarrow as pa
 from ddro import tables
 from ddro.command import UserError, log, run
 from ddro.files import check_foreign_key, read_table, write_json, write_table
-from ddro.splits import Query, hold_out
+from ddro.splits import Query, hold_out, keep_official
 
 
 def parser() -> argparse.ArgumentParser:
@@ -48,13 +48,17 @@ def main(arguments: argparse.Namespace) -> None:
         for row in queries.to_pylist()
         if row["qid"] in relevant
     ]
-    splits, left_out = hold_out(
-        judged,
-        test_share=arguments.test_share,
-        validation_share=arguments.validation_share,
-        unseen_share=arguments.unseen_share,
-        max_overlap=arguments.max_overlap,
-    )
+    if any(query.kind == "dev" for query in judged):
+        log.info("the collection has an official test set (dev): it is kept")
+        splits, left_out = keep_official(judged, validation_share=arguments.validation_share), Counter()
+    else:
+        splits, left_out = hold_out(
+            judged,
+            test_share=arguments.test_share,
+            validation_share=arguments.validation_share,
+            unseen_share=arguments.unseen_share,
+            max_overlap=arguments.max_overlap,
+        )
     sizes = Counter(splits.values())
     for split in tables.SPLITS:
         if not sizes[split]:

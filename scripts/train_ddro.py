@@ -30,7 +30,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--max-grad-norm", type=float, required=True, help="gradient clipping")
     options.add_argument("--evaluations", type=int, required=True, help="validations, besides the one before training")
     options.add_argument("--keep", choices=sorted(BEST), required=True, help="keep the checkpoint that is best in this")
-    options.add_argument("--patience", type=int, required=True, help="stop after so many validations without a better one")
+    options.add_argument(
+        "--patience", type=int, required=True, help="stop after so many validations without a better one"
+    )
     options.add_argument("--validation-beams", type=int, required=True, help="beams of the validation's retrieval")
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
     options.add_argument("--seed", type=int, required=True, help="seed of the order")

@@ -27,7 +27,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--schedule", required=True, help="learning-rate schedule, as transformers calls it")
     options.add_argument("--dropout", type=float, required=True, help="dropout rate")
     options.add_argument("--evaluations", type=int, required=True, help="validations, the last at the end")
-    options.add_argument("--keep", choices=["best", "last"], required=True, help="checkpoint to keep: best MRR@10 or last")
+    options.add_argument(
+        "--keep", choices=["best", "last"], required=True, help="checkpoint to keep: best MRR@10 or last"
+    )
     options.add_argument("--validation-beams", type=int, required=True, help="beams of the validation's retrieval")
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a validation query")
     options.add_argument("--seed", type=int, required=True, help="seed of the order and of dropout")
@@ -48,9 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
     model, tokenizer = load(arguments.initial, dropout_rate=arguments.dropout)
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
     tokens = docids["tokens"].to_pylist()
-    extend_vocabulary(
-        model, tokenizer, max(map(max, tokens)) + 1, tied_head=arguments.tied_head, seed=arguments.seed
-    )
+    extend_vocabulary(model, tokenizer, max(map(max, tokens)) + 1, tied_head=arguments.tied_head, seed=arguments.seed)
     instances = read_table(arguments.instances, tables.INSTANCES)
     check_foreign_key(instances, arguments.instances, "docno", docids["docno"], str(arguments.docids))
     documents = pc.index_in(instances["docno"], docids["docno"].combine_chunks())

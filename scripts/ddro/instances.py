@@ -69,9 +69,7 @@ def docid_to_docid(
     """The docid as its own input; token ids from ``vocabulary_size`` on are docid tokens."""
     end = [] if tokens[-1] == tokenizer.eos_token_id else [tokenizer.eos_token_id]
     names = (
-        docid_token(token - vocabulary_size)
-        if token >= vocabulary_size
-        else tokenizer.convert_ids_to_tokens(token)
+        docid_token(token - vocabulary_size) if token >= vocabulary_size else tokenizer.convert_ids_to_tokens(token)
         for token in tokens
     )
     return Instance(docno, "".join(names), [*tokens, *end])

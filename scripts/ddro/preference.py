@@ -24,10 +24,10 @@ from ddro.training import RetrievalEvaluation, ValidationRetrieval
 
 @dataclass
 class PairCollator:
-    """Batches preference pairs: the decoder's sequences, first all chosen docids, then all rejected ones, and the queries.
+    """Batches preference pairs: docids for the decoder (all chosen, then all rejected), queries for the encoder.
 
-    A feature is {"prompt_ids": the query's tokens, "chosen_ids", "rejected_ids": docid tokens} and, once TRL has computed
-    them, {"ref_chosen_logps", "ref_rejected_logps"}: floats.
+    A feature is {"prompt_ids": the query's tokens, "chosen_ids", "rejected_ids": docid tokens} and, once TRL has
+    computed them, {"ref_chosen_logps", "ref_rejected_logps"}: floats.
 
     Returns (n pairs, docids of at most m tokens):
         input_ids, attention_mask, completion_mask: int64 [2 n, 1 + m]; the start token is no part of the completion.

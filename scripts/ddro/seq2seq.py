@@ -123,8 +123,8 @@ def extend_vocabulary(
 
     New tokens are called ``<docid_0>``, ``<docid_1>``, ... from the model's vocabulary size on; ids between the
     tokenizer's size and the model's (T5 has 28) become ``<unused_i>``. Where the head is to be untied, it starts as the
-    head that it was (T5 scales a tied head's input by d_model^-0.5; an untied one has the factor in its weights). The rows
-    of new tokens are drawn from ``seed`` with the spread of the rows that are there.
+    head that it was (T5 scales a tied head's input by d_model^-0.5; an untied one has the factor in its weights). The
+    rows of new tokens are drawn from ``seed`` with the spread of the rows that are there.
     """
     base = model.config.vocab_size
     tokenizer.add_tokens([f"<unused_{i}>" for i in range(base - len(tokenizer))])

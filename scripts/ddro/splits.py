@@ -25,6 +25,19 @@ def most_judged(judged: Mapping[str, int], top_k: int) -> list[str]:
     return ranked[:top_k]
 
 
+def keep_official(queries: Sequence[Query], *, validation_share: float, test_kind: str = "dev") -> dict[str, str]:
+    """Split as the collection does: queries of ``test_kind`` test, the others train.
+
+    Of the others, ``validation_share`` validate, by a hash of their text.
+    """
+    return {
+        query.qid: "test"
+        if query.kind == test_kind
+        else ("validation" if fraction_of_hash(query.text) < validation_share else "train")
+        for query in queries
+    }
+
+
 def hold_out(
     queries: Sequence[Query],
     *,

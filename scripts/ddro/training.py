@@ -133,7 +133,9 @@ class ValidationRetrieval:
             chosen = slice(first, first + self.batch_size)
             tokens, mask = (tensor.to(model.device) for tensor in pad(self.input_ids[chosen]))
             docids, scores = constrained_beam_search(model, self.trie, tokens, mask, self.num_beams)
-            for found, score, relevant in zip(docids.cpu().numpy(), scores.cpu().numpy(), self.relevant[chosen], strict=True):
+            for found, score, relevant in zip(
+                docids.cpu().numpy(), scores.cpu().numpy(), self.relevant[chosen], strict=True
+            ):
                 documents = ranked_documents(self.trie, found, score)[0][:10]
                 total += next((1 / rank for rank, row in enumerate(documents, 1) if int(row) in relevant), 0.0)
         return total / len(self.input_ids)

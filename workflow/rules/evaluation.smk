@@ -151,12 +151,13 @@ rule draw_dag:
     input:
         chapters=expand("workflow/rules/{chapter}.smk", chapter=CHAPTERS),
     output:
-        report(
+        picture=report(
             "results/dag.svg",
             caption="../report/dag.rst",
             category="Results",
-            labels={"content": "Picture of the rules"},
+            labels={"": "Rules"},
         ),
+        config="results/config.json",
     log:
         "results/logs/draw_dag.log",
     benchmark:
@@ -166,11 +167,11 @@ rule draw_dag:
         "../../envs/workflow.yaml"
     params:
         code=code("draw_dag"),
-        experiments=json.dumps(config["experiments"]),
-        recipes=json.dumps(config.get("recipes", {})),
+        config=json.dumps(config),
     message:
         "Drawing the rules of this run"
     shell:
-        "(snakemake --rulegraph --forceall --nolock --profile none --workflow-profile none"
-        " --config experiments={params.experiments:q} recipes={params.recipes:q}"
-        " | python scripts/draw_dag.py --chapters {input.chapters} --output {output}) 2>&1 | tee {log}"
+        "(printf '%s\\n' {params.config:q} > {output.config}"
+        " && snakemake --rulegraph --forceall --nolock --profile none --workflow-profile none"
+        " --configfile {output.config}"
+        " | python scripts/draw_dag.py --chapters {input.chapters} --output {output.picture}) 2>&1 | tee {log}"

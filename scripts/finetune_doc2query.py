@@ -79,8 +79,8 @@ def main(arguments: argparse.Namespace) -> None:
         train_dataset=train,
         eval_dataset=validation,
         processing_class=tokenizer,
-        callbacks=training.callbacks("doc2query"),
     )
+    training.add_callbacks(trainer, "doc2query")
     trainer.train()
     with whole(arguments.output) as folder:
         save(model, tokenizer, folder)

@@ -89,9 +89,9 @@ def main(arguments: argparse.Namespace) -> None:
         train_dataset=pairs(arguments.negatives, "train", arguments, docids, tokenizer),
         eval_dataset=pairs(arguments.validation_negatives, "validation", arguments, docids, tokenizer),
         processing_class=tokenizer,
-        callbacks=training.callbacks("ddro", arguments.patience),
         retrieval=retrieval,
     )
+    training.add_callbacks(trainer, "ddro", arguments.patience)
     trainer.train()
     with whole(arguments.output) as folder:
         save(trainer.plain_model(), tokenizer, folder)

@@ -87,9 +87,9 @@ def main(arguments: argparse.Namespace) -> None:
         train_dataset=training.instance_dataset(instances["input_ids"], documents),
         eval_dataset=validation_instances(retrieval),
         processing_class=tokenizer,
-        callbacks=training.callbacks(arguments.stage),
         retrieval=retrieval,
     )
+    training.add_callbacks(trainer, arguments.stage)
     trainer.train()
     with whole(arguments.output) as folder:
         save(model, tokenizer, folder)

@@ -19,7 +19,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from trl import DPOTrainer
 
 from ddro.seq2seq import pad
-from ddro.training import RetrievalEvaluation, ValidationRetrieval
+from ddro.training import RetrievalEvaluation
 
 
 @dataclass
@@ -91,8 +91,7 @@ def docid_states(
 class DdroTrainer(RetrievalEvaluation, DPOTrainer):
     """TRL's DPOTrainer on pairs of docids, validated by reward accuracy and by retrieval."""
 
-    def __init__(self, model: PreTrainedModel, *args: Any, retrieval: ValidationRetrieval, **kwargs: Any) -> None:
-        self.retrieval = retrieval
+    def __init__(self, model: PreTrainedModel, *args: Any, **kwargs: Any) -> None:
         plain = type(model)
 
         class EncoderDecoderPolicy(plain):

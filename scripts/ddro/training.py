@@ -15,6 +15,7 @@ import torch
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -78,7 +79,7 @@ def trainer_arguments(
         "logging_steps": 1 / 50,
         "bf16": on_gpu,
         "remove_unused_columns": False,
-        "disable_tqdm": True,
+        "disable_tqdm": True,  # our own log tells the progress
         "report_to": "none",
         "dataloader_pin_memory": on_gpu,
         "seed": seed,
@@ -144,7 +145,9 @@ class ValidationRetrieval:
 class RetrievalEvaluation:
     """Mixin of a Trainer: each evaluation also measures MRR@10 on the validation queries."""
 
-    retrieval: ValidationRetrieval
+    def __init__(self, *args: Any, retrieval: ValidationRetrieval, **kwargs: Any) -> None:
+        self.retrieval = retrieval
+        super().__init__(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         metrics = super().evaluate(*args, **kwargs)
@@ -158,10 +161,6 @@ class RetrievalEvaluation:
 
 class SftTrainer(RetrievalEvaluation, Trainer):
     """Cross-entropy on docids, validated by loss and by retrieval."""
-
-    def __init__(self, *args: Any, retrieval: ValidationRetrieval, **kwargs: Any) -> None:
-        self.retrieval = retrieval
-        super().__init__(*args, **kwargs)
 
 
 class TrainingLog(TrainerCallback):
@@ -210,10 +209,13 @@ class StopWhenNotANumber(TrainerCallback):
             )
 
 
-def callbacks(stage: str, patience: int | None = None) -> list[TrainerCallback]:
-    """The callbacks of every run; ``patience`` evaluations without a better one end it early."""
-    stopping = [EarlyStoppingCallback(patience)] if patience else []
-    return [TrainingLog(stage), StopWhenNotANumber(), *stopping]
+def add_callbacks(trainer: Trainer, stage: str, patience: int | None = None) -> None:
+    """Give a run our log in place of transformers'; ``patience`` evaluations without a better one end it early."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(TrainingLog(stage))
+    trainer.add_callback(StopWhenNotANumber())
+    if patience:
+        trainer.add_callback(EarlyStoppingCallback(patience))
 
 
 def write_training_log(trainer: Trainer, stage: str, folder: Path) -> None:

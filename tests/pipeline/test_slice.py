@@ -1,0 +1,136 @@
+"""The whole DAG, for real, on a slice of the default data set: tiny.yaml."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from ddro import tables
+from ddro.files import read_table
+from ddro.runs import read_run
+from ddro.seq2seq import load
+from ddro.trie import DocidTrie
+
+ROOT = Path(__file__).resolve().parents[2]
+EXPERIMENT = "results/awscli/pq/tiny"
+SAME_BYTES = [
+    "results/awscli/corpus.parquet",
+    "results/awscli/queries.parquet",
+    "results/awscli/qrels.parquet",
+    "results/awscli/bm25/test.run.parquet",
+    "results/awscli/pq/docids.parquet",
+    f"{EXPERIMENT}/instances/pretrain.parquet",
+    f"{EXPERIMENT}/instances/search_pretrain.parquet",
+    f"{EXPERIMENT}/instances/finetune.parquet",
+    f"{EXPERIMENT}/negatives/train.parquet",
+    f"{EXPERIMENT}/runs/sft.test.trec.gz",
+    f"{EXPERIMENT}/metrics/ddro.test.json",
+]
+
+
+def snakemake(folder: Path, *arguments: str) -> str:
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    command = [sys.executable, "-m", "snakemake", "--configfile", "tests/pipeline/tiny.yaml", "--cores", "2"]
+    done = subprocess.run([*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of the project in which the slice has run to its end."""
+    folder = tmp_path_factory.mktemp("project")
+    for name in ("workflow", "config", "scripts", "envs", "tests/pipeline"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    snakemake(folder)
+    return folder
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_the_table_has_a_row_for_each_system(project):
+    table = pd.read_csv(project / "results/summary.csv")
+    assert table["system"].tolist() == ["bm25", "sft", "ddro"]
+    measures = table[["MRR@10", "R@1", "R@5", "R@10", "nDCG@10"]].to_numpy()
+    assert ((measures >= 0) & (measures <= 1)).all()
+    assert (table["R@1"] <= table["R@5"]).all() and (table["R@5"] <= table["R@10"]).all()
+    assert table["n_queries"].nunique() == 1
+    assert table["n_queries"][0] == table["n_seen"][0] + table["n_unseen"][0]
+    assert table["MRR@10"][0] > 0.5  # BM25 on 80 documents
+    markdown = (project / "results/summary.md").read_text()
+    assert all(system in markdown for system in tables.SYSTEMS)
+
+
+def test_the_splits_keep_unseen_documents_from_training(project):
+    queries = read_table(project / "results/awscli/queries.parquet", tables.QUERIES, ["qid"]).to_pandas()
+    qrels = read_table(project / "results/awscli/qrels.parquet", tables.QRELS, ["qid", "docno"]).to_pandas()
+    judged = qrels.merge(queries, on="qid")
+    by_split = judged.groupby("split")["docno"].agg(set)
+    assert by_split["test"] - by_split["train"]
+    metrics = json.loads((project / EXPERIMENT / "metrics/sft.test.json").read_text())
+    seen = judged[judged["docno"].isin(by_split["train"]) & (judged["split"] == "test")]["qid"].nunique()
+    assert metrics["groups"]["seen"]["n_queries"] == seen
+
+
+def test_every_ranking_is_of_documents_of_the_corpus(project):
+    corpus = set(read_table(project / "results/awscli/corpus.parquet", tables.CORPUS)["docno"].to_pylist())
+    for system in ("sft", "ddro"):
+        run = read_run(project / EXPERIMENT / f"runs/{system}.test.trec.gz")
+        assert set(run["docno"].to_pylist()) <= corpus
+
+
+def test_each_model_starts_from_the_one_before_and_moves(project):
+    names = ["sft/pretrain", "sft/search_pretrain", "sft/finetune", "ddro"]
+    heads = [load(project / EXPERIMENT / name)[0].lm_head.weight for name in names]
+    assert all((before - after).abs().max() > 0 for before, after in zip(heads, heads[1:], strict=False))
+    for name in names:
+        records = [
+            json.loads(line) for line in (project / EXPERIMENT / name / "training_log.jsonl").read_text().splitlines()
+        ]
+        assert any("eval_mrr@10" in record for record in records)
+
+
+def test_docids_fit_the_model(project):
+    docids = read_table(project / "results/awscli/pq/docids.parquet", tables.DOCIDS, ["docno"])
+    trie = DocidTrie.build(docids["tokens"].to_pylist())
+    model, tokenizer = load(project / EXPERIMENT / "ddro")
+    assert trie.token.max() < model.config.vocab_size == len(tokenizer)
+    assert len(trie.documents) == docids.num_rows == 80
+
+
+def test_negatives_are_never_relevant_nor_share_a_relevant_docid(project):
+    negatives = read_table(project / EXPERIMENT / "negatives/train.parquet", tables.NEGATIVES).to_pandas()
+    qrels = pq.read_table(project / "results/awscli/qrels.parquet").to_pandas()
+    docids = pq.read_table(project / "results/awscli/pq/docids.parquet").to_pandas()
+    docid_of = {row.docno: tuple(row.tokens) for row in docids.itertuples()}
+    relevant = qrels.groupby("qid")["docno"].agg(set)
+    for row in negatives.itertuples():
+        assert docid_of[row.negative] not in {docid_of[docno] for docno in relevant[row.qid]}
+
+
+def test_a_second_call_does_nothing(project):
+    assert "Nothing to be done" in snakemake(project)
+
+
+def test_the_report_is_made_without_network(project):
+    snakemake(project, "--report", "results/report.html")
+    report = (project / "results/report.html").read_text()
+    assert "Measures" in report
+    assert len(report) > 100_000
+
+
+def test_deleted_results_come_back_as_the_same_bytes(project):
+    before = {name: (project / name).read_bytes() for name in SAME_BYTES}
+    for name in SAME_BYTES:
+        (project / name).unlink()
+    shutil.rmtree(project / EXPERIMENT / "ddro")
+    snakemake(project)
+    changed = [name for name in SAME_BYTES if (project / name).read_bytes() != before[name]]
+    assert changed == []

@@ -15,7 +15,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--queries", type=Path, required=True, help="queries with their split (Parquet)")
     options.add_argument("--qrels", type=Path, required=True, help="relevance judgements (Parquet)")
     options.add_argument("--model", type=Path, required=True, help="model folder to start from")
-    options.add_argument("--epochs", type=float, required=True, help="passes over the pairs")
+    options.add_argument("--epochs", type=float, required=True, help="passes over the pairs; 0: the model as it is")
     options.add_argument("--learning-rate", type=float, required=True, help="highest learning rate")
     options.add_argument("--batch-size", type=int, required=True, help="pairs a step")
     options.add_argument("--warmup-share", type=float, required=True, help="share of the steps that warm up")
@@ -34,11 +34,15 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro import training
     from ddro.doc2query import document_text
     from ddro.judgements import relevant_documents
-    from ddro.seq2seq import be_quiet, encode, load, save
+    from ddro.seq2seq import be_quiet, encode, load, save, save_whole
 
     be_quiet()
     set_seed(arguments.seed)
     model, tokenizer = load(arguments.model, dropout_rate=arguments.dropout)
+    if not arguments.epochs:
+        save_whole(model, tokenizer, arguments.output)
+        log.info("no epochs: %s is taken as it is", arguments.model)
+        return
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
     texts = [document_text(row["title"], row["body"]) for row in corpus.to_pylist()]
     documents = dict(

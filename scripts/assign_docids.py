@@ -77,7 +77,7 @@ def pq_docids(arguments: argparse.Namespace, documents: int, vocabulary_size: in
         )
     codebook = quantisation.read_codebook(arguments.codebook)
     codes = quantisation.encode(codebook, vectors)
-    return pq_tokens(codes, codebook.pq.ksub, vocabulary_size).tolist()
+    return pq_tokens(codes, quantisation.quantiser(codebook).ksub, vocabulary_size).tolist()
 
 
 def tu_docids(arguments: argparse.Namespace, corpus: "pa.Table") -> list[list[int]]:

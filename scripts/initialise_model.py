@@ -18,6 +18,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--layers", type=int, required=True, help="layers of the encoder")
     options.add_argument("--decoder-layers", type=int, required=True, help="layers of the decoder")
     options.add_argument("--heads", type=int, required=True, help="attention heads")
+    options.add_argument("--embedding-std", type=float, required=True, help="standard deviation of the embeddings")
     options.add_argument("--seed", type=int, required=True, help="seed of the weights")
     options.add_argument("--output", type=Path, required=True, help="folder of model and tokenizer")
     return options
@@ -42,6 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
         layers=arguments.layers,
         decoder_layers=arguments.decoder_layers,
         heads=arguments.heads,
+        embedding_std=arguments.embedding_std,
         seed=arguments.seed,
     )
     save_whole(model, tokenizer, arguments.output)

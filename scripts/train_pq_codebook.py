@@ -11,9 +11,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--embeddings", type=Path, required=True, help="folder of the document vectors")
     options.add_argument("--subspaces", type=int, required=True, help="parts of a vector, and tokens of a docid (M)")
     options.add_argument("--centroids", type=int, required=True, help="centroids of a sub-space, a power of two (Ks)")
+    options.add_argument("--components", type=int, help="quantise so many principal components (default: the vectors)")
     options.add_argument("--iterations", type=int, default=25, help="iterations of k-means (default: 25)")
     options.add_argument("--seed", type=int, required=True, help="seed of k-means")
-    options.add_argument("--output", type=Path, required=True, help="the codebook (a FAISS IndexPQ without vectors)")
+    options.add_argument("--output", type=Path, required=True, help="the codebook (a FAISS index without vectors)")
     return options
 
 
@@ -27,6 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
         vectors,
         subspaces=arguments.subspaces,
         centroids=arguments.centroids,
+        components=arguments.components,
         iterations=arguments.iterations,
         seed=arguments.seed,
     )

@@ -125,11 +125,17 @@ def contradictions(experiment: Experiment) -> Iterator[str]:
     depth = settings["bm25"]["depth"]
     if experiment.docid == "pq":
         subspaces, dimension = settings["pq"]["subspaces"], settings["embedding"]["dimension"]
-        if dimension % subspaces:
-            divisors = [str(number) for number in range(1, min(dimension, 128) + 1) if dimension % number == 0]
+        components = settings["pq"]["components"]
+        name, width = ("embedding.dimension", dimension) if components is None else ("pq.components", components)
+        if components is not None and components > min(dimension, corpus):
             yield (
-                f"pq.subspaces is {subspaces}, which doesn't divide embedding.dimension {dimension}. "
-                f"Write one of {', '.join(divisors)}."
+                f"pq.components is {components}, more than embedding.dimension {dimension} or the {corpus} documents "
+                "of corpus.top_k. Write a smaller one, or null to quantise the vectors themselves."
+            )
+        if width % subspaces:
+            divisors = [str(number) for number in range(1, min(width, 128) + 1) if width % number == 0]
+            yield (
+                f"pq.subspaces is {subspaces}, which doesn't divide {name} {width}. Write one of {', '.join(divisors)}."
             )
         if (centroids := settings["pq"]["centroids"]) > corpus:
             yield f"pq.centroids is {centroids}, more than the {corpus} documents of corpus.top_k. Write a smaller one."

@@ -26,29 +26,39 @@ def use_threads() -> int:
     return threads
 
 
-def train_codebook(vectors: np.ndarray, *, subspaces: int, centroids: int, iterations: int, seed: int) -> faiss.IndexPQ:
+def train_codebook(
+    vectors: np.ndarray, *, subspaces: int, centroids: int, components: int | None = None, iterations: int, seed: int
+) -> faiss.Index:
     """Learn ``centroids`` centroids in each of ``subspaces`` consecutive parts of the dimensions, by k-means.
 
     FAISS learns from at most 256 points a centroid, which it draws with ``seed``.
 
     Args:
         vectors: float32 [N, dim].
-        subspaces: M, which divides dim.
+        subspaces: M, which divides dim (or ``components``).
         centroids: Ks, a power of two from 2 to 65,536, at most N.
+        components: quantise the first so many principal components of the vectors, rotated at random (by FAISS's fixed
+            seed) so that each sub-space has a like part of each; None quantises the vectors.
         iterations: of k-means.
         seed: of the first centroids and of the drawn points.
 
     Returns:
-        an index with a trained quantiser and no vectors.
+        a trained index without vectors: an IndexPQ, or with ``components`` an IndexPreTransform of one.
 
     Raises:
         UserError: the numbers don't fit each other or the vectors, or a vector is not finite.
     """
     count, dimension = vectors.shape
+    width, name = (dimension, "the vectors' dimension") if components is None else (components, "pq.components")
+    if components is not None and not 1 <= components <= min(dimension, count):
+        raise UserError(
+            f"pq.components is {components}; it must be from 1 to {min(dimension, count)}: there are {count} vectors "
+            f"of {dimension} dimensions."
+        )
     if centroids not in [2**bits for bits in range(1, MAX_CENTROIDS.bit_length())]:
         raise UserError(f"pq.centroids is {centroids}; it must be a power of two from 2 to {MAX_CENTROIDS}.")
-    if subspaces < 1 or dimension % subspaces:
-        raise UserError(f"pq.subspaces is {subspaces}; it must divide the vectors' dimension, {dimension}.")
+    if subspaces < 1 or width % subspaces:
+        raise UserError(f"pq.subspaces is {subspaces}; it must divide {name}, {width}.")
     if iterations < 1:
         raise UserError(f"pq.iterations is {iterations}; it must be at least 1.")
     if count < centroids:
@@ -63,15 +73,23 @@ def train_codebook(vectors: np.ndarray, *, subspaces: int, centroids: int, itera
             count / centroids,
             POINTS_A_CENTROID,
         )
-    codebook = faiss.IndexPQ(dimension, subspaces, centroids.bit_length() - 1)
+    codebook = faiss.IndexPQ(width, subspaces, centroids.bit_length() - 1)
     codebook.pq.cp.seed = seed
     codebook.pq.cp.niter = iterations
     codebook.pq.cp.min_points_per_centroid = 1  # the warning above is in the log, FAISS's is not
+    if components is not None:
+        codebook = faiss.IndexPreTransform(faiss.PCAMatrix(dimension, components, 0, True), codebook)
     codebook.train(np.ascontiguousarray(vectors, np.float32))
     return codebook
 
 
-def encode(codebook: faiss.IndexPQ, vectors: np.ndarray) -> np.ndarray:
+def quantiser(codebook: faiss.Index) -> faiss.ProductQuantizer:
+    """The product quantiser of a codebook, behind its principal components where it has them."""
+    index = faiss.downcast_index(codebook.index) if isinstance(codebook, faiss.IndexPreTransform) else codebook
+    return index.pq
+
+
+def encode(codebook: faiss.Index, vectors: np.ndarray) -> np.ndarray:
     """The number of the nearest centroid in each sub-space: int32 [N, M], from vectors float32 [N, dim].
 
     Raises:
@@ -80,15 +98,25 @@ def encode(codebook: faiss.IndexPQ, vectors: np.ndarray) -> np.ndarray:
     if vectors.shape[1] != codebook.d:
         raise UserError(f"the vectors have {vectors.shape[1]} dimensions, the codebook {codebook.d}. Train it anew.")
     check_finite(vectors)
-    packed = codebook.pq.compute_codes(np.ascontiguousarray(vectors, np.float32))
-    return faiss.unpack_bitstrings(packed, codebook.pq.M, codebook.pq.nbits)
+    packed = codebook.sa_encode(np.ascontiguousarray(vectors, np.float32))
+    return faiss.unpack_bitstrings(packed, quantiser(codebook).M, quantiser(codebook).nbits)
 
 
-def relative_distortion(codebook: faiss.IndexPQ, vectors: np.ndarray) -> float:
+def relative_distortion(codebook: faiss.Index, vectors: np.ndarray) -> float:
     """The squared distance of the vectors [N, dim] to their decoded codes, over that to their mean; 0 is exact."""
-    decoded = codebook.pq.decode(codebook.pq.compute_codes(np.ascontiguousarray(vectors, np.float32)))
-    scatter = np.square(vectors - vectors.mean(axis=0)).sum(dtype=np.float64)
-    return float(np.square(vectors - decoded).sum(dtype=np.float64) / scatter) if scatter else 0.0
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    # The rotation to the components keeps lengths, so what they leave out adds to what the codes lose (FAISS's own way
+    # back from components forgets what of the mean lies outside of them).
+    quantised = codebook.chain.at(0).apply(vectors) if isinstance(codebook, faiss.IndexPreTransform) else vectors
+    pq = quantiser(codebook)
+    lost = np.square(quantised - pq.decode(pq.compute_codes(quantised))).sum(dtype=np.float64)
+    total = _scatter(vectors)
+    return float((total - _scatter(quantised) + lost) / total) if total else 0.0
+
+
+def _scatter(vectors: np.ndarray) -> float:
+    """The sum of the squared distances to the mean."""
+    return np.square(vectors - vectors.mean(axis=0)).sum(dtype=np.float64)
 
 
 def check_finite(vectors: np.ndarray) -> None:
@@ -119,17 +147,17 @@ def read_vectors(folder: Path) -> np.ndarray:
     return vectors
 
 
-def write_codebook(codebook: faiss.IndexPQ, path: Path) -> None:
+def write_codebook(codebook: faiss.Index, path: Path) -> None:
     """Write the codebook as FAISS writes an index; `faiss.read_index` reads it."""
     with whole(path) as temporary:
         faiss.write_index(codebook, str(temporary))
 
 
-def read_codebook(path: Path) -> faiss.IndexPQ:
+def read_codebook(path: Path) -> faiss.Index:
     """Read a codebook.
 
     Raises:
-        UserError: there is no such file, or it is not a FAISS IndexPQ.
+        UserError: there is no such file, or it is not a FAISS IndexPQ, nor an IndexPreTransform of one.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file. Run snakemake to make it.")
@@ -137,6 +165,7 @@ def read_codebook(path: Path) -> faiss.IndexPQ:
         codebook = faiss.read_index(str(path))
     except RuntimeError as error:
         raise UserError(f"{path}: FAISS can't read it. Delete it and rerun. ({error})") from error
-    if not isinstance(codebook, faiss.IndexPQ):
-        raise UserError(f"{path}: expected an IndexPQ, found {type(codebook).__name__}. Delete it and rerun.")
+    index = faiss.downcast_index(codebook.index) if isinstance(codebook, faiss.IndexPreTransform) else codebook
+    if not isinstance(index, faiss.IndexPQ):
+        raise UserError(f"{path}: expected an IndexPQ, found {type(index).__name__}. Delete it and rerun.")
     return codebook

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
     AutoModelForSeq2SeqLM,
@@ -36,17 +36,25 @@ def be_quiet() -> None:
 
 
 def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
-    """A case-folding Unigram tokenizer (T5's kind) of at most ``vocabulary_size`` pieces, trained on ``texts``.
+    """A byte-pair-encoding tokenizer of at most ``vocabulary_size`` pieces, trained on ``texts``.
 
-    Pad, end and unknown have T5's ids 0, 1, 2; a text's tokens end with the end token.
+    Case and punctuation are folded, and ``CamelCase`` is two words, so that a name in a text has the pieces of the
+    words in a query. Pad, end and unknown have T5's ids 0, 1, 2; a text's tokens end with the end token. (The trainer
+    of T5's own kind, Unigram, orders the pieces anew in each process.)
     """
-    tokenizer = Tokenizer(models.Unigram())
-    tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Replace(Regex(r"(?<=\p{Ll})(?=\p{Lu})"), " "),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"[^\p{L}\p{N}]+"), " "),
+            normalizers.Strip(),
+        ]
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
     tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.UnigramTrainer(
-        vocab_size=vocabulary_size, special_tokens=[PAD, END, UNKNOWN], unk_token=UNKNOWN, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary_size, special_tokens=[PAD, END, UNKNOWN], show_progress=False)
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, 1)])
     return PreTrainedTokenizerFast(
@@ -55,11 +63,25 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
 
 
 def initialise_t5(
-    vocabulary_size: int, *, d_model: int, d_kv: int, d_ff: int, layers: int, decoder_layers: int, heads: int, seed: int
+    vocabulary_size: int,
+    *,
+    d_model: int,
+    d_kv: int,
+    d_ff: int,
+    layers: int,
+    decoder_layers: int,
+    heads: int,
+    embedding_std: float = 1.0,
+    seed: int,
 ) -> T5ForConditionalGeneration:
-    """A T5 with random weights from ``seed`` and a tied output head."""
+    """A T5 with random weights from ``seed`` and a tied output head.
+
+    With no encoder ``layers`` the decoder attends to the (normalised) embeddings of the words themselves.
+    T5 draws all weights but those of the embeddings small, and these with a standard deviation of 1, which hides what
+    the decoder reads of the query for a long time; a smaller ``embedding_std`` is learned from sooner.
+    """
     torch.manual_seed(seed)
-    return T5ForConditionalGeneration(
+    model = T5ForConditionalGeneration(
         T5Config(
             vocab_size=vocabulary_size,
             d_model=d_model,
@@ -73,6 +95,9 @@ def initialise_t5(
             eos_token_id=1,
         )
     )
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(embedding_std)
+    return model
 
 
 def load(folder: Path | str, **settings: object) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

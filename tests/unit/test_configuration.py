@@ -295,7 +295,16 @@ def test_a_recipe_file_that_is_no_recipe(copy_of_project, text, message):
     ("recipe", "message"),
     [
         (
-            {"pq": {"subspaces": 10}, "embedding": {"dimension": 384}},
+            {"pq": {"subspaces": 10, "components": 48}},
+            "pq.subspaces is 10, which doesn't divide pq.components 48. Write one of 1, 2, 3, 4, 6, 8, 12, 16, 24, 48.",
+        ),
+        (
+            {"pq": {"components": 400}},
+            "pq.components is 400, more than embedding.dimension 384 or the 2000 documents of corpus.top_k. "
+            "Write a smaller one, or null to quantise the vectors themselves.",
+        ),
+        (
+            {"pq": {"subspaces": 10, "components": None}, "embedding": {"dimension": 384}},
             "pq.subspaces is 10, which doesn't divide embedding.dimension 384. "
             "Write one of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128.",
         ),

@@ -23,8 +23,10 @@ def random_vectors(count=300, dimension=12, seed=0):
     return np.random.default_rng(seed).standard_normal((count, dimension), np.float32)
 
 
-def train(vectors, subspaces=3, centroids=8, iterations=5, seed=42):
-    return train_codebook(vectors, subspaces=subspaces, centroids=centroids, iterations=iterations, seed=seed)
+def train(vectors, subspaces=3, centroids=8, components=None, iterations=5, seed=42):
+    return train_codebook(
+        vectors, subspaces=subspaces, centroids=centroids, components=components, iterations=iterations, seed=seed
+    )
 
 
 def nearest_centroids(codebook, vectors):
@@ -45,6 +47,27 @@ def test_codes_are_the_nearest_centroids_for_any_number_of_bits(subspaces, centr
     assert np.array_equal(codes, nearest_centroids(codebook, vectors))
 
 
+def test_components_are_quantised_after_a_rotation_that_keeps_distances(tmp_path):
+    """Vectors of 12 dimensions that vary in 4 only lose nothing by 4 components, and codes are those of the 4."""
+    basis, _ = np.linalg.qr(random_vectors(12, 4, seed=3))
+    vectors = random_vectors(600, 4) @ basis.T + 5
+    codebook = train_codebook(vectors, subspaces=2, centroids=16, components=4, iterations=5, seed=1)
+    write_codebook(codebook, tmp_path / "codebook.faiss")
+    codebook = read_codebook(tmp_path / "codebook.faiss")
+    components = codebook.chain.at(0).apply(vectors)
+    distances = np.linalg.norm(vectors[0] - vectors, axis=1)
+    assert np.linalg.norm(components[0] - components, axis=1) == pytest.approx(distances, abs=1e-3)
+    centroids = faiss.vector_to_array(quantisation.quantiser(codebook).centroids).reshape(2, 16, 2)
+    expected = np.square(components.reshape(-1, 2, 1, 2) - centroids).sum(axis=-1).argmin(axis=-1)
+    assert np.array_equal(encode(codebook, vectors), expected)
+    variances = np.square(components - components.mean(axis=0)).mean(axis=0).reshape(2, 2).sum(axis=1)
+    pq = quantisation.quantiser(codebook)
+    lost = components - pq.decode(pq.compute_codes(components))
+    scatter = np.square(vectors - vectors.mean(axis=0)).sum()
+    assert relative_distortion(codebook, vectors) == pytest.approx(np.square(lost).sum() / scatter, rel=1e-3)
+    assert variances.min() > variances.sum() / 4  # the random rotation has spread them
+
+
 def test_clusters_that_lie_apart_are_found():
     """Sub-space 0 has points near (0, 0) and (9, 9), sub-space 1 near (-5, 0) and (5, 0): 4 combinations."""
     left = np.repeat([[0, 0], [9, 9]], 40, axis=0)
@@ -55,6 +78,13 @@ def test_clusters_that_lie_apart_are_found():
     assert len({tuple(row) for row in codes.tolist()}) == 4
     assert all(len(np.unique(codes[rows], axis=0)) == 1 for rows in (slice(0, 40, 2), slice(41, 80, 2)))
     assert relative_distortion(codebook, vectors) < 1e-4
+
+
+def test_components_that_are_left_out_are_lost():
+    """Half of the variance lies in the one component that is kept, and 256 centroids lose next to nothing of it."""
+    vectors = np.float32([[1, 0, 2], [-1, 0, 2], [0, 1, 2], [0, -1, 2]] * 100) + 1e-3 * random_vectors(400, 3)
+    codebook = train(vectors, subspaces=1, centroids=128, components=1)
+    assert relative_distortion(codebook, vectors) == pytest.approx(0.5, abs=0.01)
 
 
 def test_relative_distortion_is_one_for_the_mean_alone():
@@ -105,6 +135,9 @@ def test_a_file_that_is_no_codebook_is_named(tmp_path):
     [
         ({"subspaces": 5}, "pq.subspaces is 5; it must divide the vectors' dimension, 12"),
         ({"subspaces": 0}, "pq.subspaces is 0"),
+        ({"components": 8}, "pq.subspaces is 3; it must divide pq.components, 8"),
+        ({"components": 13}, "pq.components is 13; it must be from 1 to 12"),
+        ({"components": 0}, "pq.components is 0"),
         ({"centroids": 12}, "pq.centroids is 12; it must be a power of two"),
         ({"centroids": 1}, "pq.centroids is 1"),
         ({"centroids": 2**17}, "a power of two from 2 to 65536"),

@@ -28,9 +28,20 @@ def test_the_tokenizer_has_t5s_special_tokens_and_ends_texts(tokenizer):
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
     (tokens,) = encode(tokenizer, ["Deletes the Queue."], 50)
     assert tokens[-1] == 1
-    assert tokenizer.decode(tokens, skip_special_tokens=True) == "deletes the queue."
+    assert tokenizer.decode(tokens, skip_special_tokens=True) == "deletes the queue"
     (short,) = encode(tokenizer, ["Deletes the Queue."], 3)
     assert short == [*tokens[:2], 1]
+
+
+def test_names_have_the_pieces_of_their_words(tokenizer):
+    names = "DeleteQueue, delete-queue: `Delete queue`"
+    assert tokenizer.tokenize(names) == 3 * tokenizer.tokenize("delete queue")
+
+
+def test_training_a_tokenizer_leaves_nothing_to_chance():
+    texts = [f"{text} {number}" for text in TEXTS for number in range(50)]
+    first, second = (train_tokenizer(texts, 80)._tokenizer.to_str() for _ in range(2))
+    assert first == second
 
 
 def test_weights_depend_on_the_seed_alone():

@@ -68,6 +68,7 @@ rule initialise_model:
             "model.layers",
             "model.decoder_layers",
             "model.heads",
+            "model.embedding_std",
             "seed",
         ),
     message:

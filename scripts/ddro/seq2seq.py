@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
     AutoModelForSeq2SeqLM,
@@ -152,7 +152,7 @@ def extend_vocabulary(
     rows of new tokens are drawn from ``seed`` with the spread of the rows that are there.
     """
     base = model.config.vocab_size
-    tokenizer.add_tokens([f"<unused_{i}>" for i in range(base - len(tokenizer))])
+    _add_tokens(tokenizer, (f"<unused_{i}>" for i in range(base - len(tokenizer))))
     if not tied_head and model.config.tie_word_embeddings:
         scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
         model.lm_head = nn.Linear(model.config.d_model, base, bias=False)
@@ -160,7 +160,7 @@ def extend_vocabulary(
         model.config.tie_word_embeddings = model.config.scale_decoder_outputs = False
     if size <= base:
         return
-    tokenizer.add_tokens([docid_token(i) for i in range(size - base)])
+    _add_tokens(tokenizer, map(docid_token, range(size - base)))
     model.resize_token_embeddings(size, mean_resizing=False)
     generator = torch.Generator().manual_seed(seed)
     weights = [model.get_input_embeddings().weight]
@@ -170,6 +170,11 @@ def extend_vocabulary(
         for weight in weights:
             weight[base:] = torch.randn(size - base, weight.shape[1], generator=generator) * weight[:base].std()
     log.info("vocabulary: %d tokens, of which %d are docid tokens", size, size - base)
+
+
+def _add_tokens(tokenizer: PreTrainedTokenizerBase, names: Iterable[str]) -> None:
+    """Add tokens that a text has where it has exactly their names, before any folding."""
+    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names])
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:

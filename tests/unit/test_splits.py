@@ -6,7 +6,7 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ddro.splits import Query, hold_out, most_judged
+from ddro.splits import Query, hold_out, keep_official, most_judged
 from ddro.text import content_stems, fraction_of_hash, jaccard
 
 
@@ -145,3 +145,14 @@ def test_the_rules_hold_for_any_queries(queries, test, validation, unseen, max_o
 
 def test_no_query_is_no_problem():
     assert hold_out([], **shares(0.5, 0.5, 0.5)) == ({}, {})
+
+
+def test_official_test_queries_stay_and_validation_is_carved_out_of_the_rest():
+    queries = [Query(f"t{i}", f"training query {i}", "train", ("d",)) for i in range(200)]
+    queries += [Query(f"d{i}", f"training query {i}", "dev", ("d",)) for i in range(50)]
+    splits = keep_official(queries, validation_share=0.1)
+    assert [split for qid, split in splits.items() if qid.startswith("d")] == ["test"] * 50
+    expected = ["validation" if fraction_of_hash(f"training query {i}") < 0.1 else "train" for i in range(200)]
+    assert [splits[f"t{i}"] for i in range(200)] == expected
+    assert 5 < expected.count("validation") < 40
+    assert keep_official(queries[::-1], validation_share=0.1) == splits

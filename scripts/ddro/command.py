@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
-from tqdm import tqdm
+if not sys.stderr.isatty():  # in a log the libraries' own bars, too, show every ten seconds; tqdm reads this once
+    os.environ.setdefault("TQDM_MININTERVAL", "10")
+
+from tqdm import tqdm  # noqa: E402
 
 Item = TypeVar("Item")
 

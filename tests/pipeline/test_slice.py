@@ -130,7 +130,7 @@ def test_deleted_results_come_back_as_the_same_bytes(project):
     before = {name: (project / name).read_bytes() for name in SAME_BYTES}
     for name in SAME_BYTES:
         (project / name).unlink()
-    shutil.rmtree(project / EXPERIMENT / "ddro")
-    snakemake(project)
+    # Named as targets, for Snakemake makes no file again that nothing needs.
+    snakemake(project, *SAME_BYTES)
     changed = [name for name in SAME_BYTES if (project / name).read_bytes() != before[name]]
     assert changed == []

@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from transformers import Trainer, TrainingArguments, set_seed
+    from transformers import TrainingArguments, set_seed
 
     from ddro import training
     from ddro.doc2query import document_text
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
     train, validation = pairs("train"), pairs("validation")
     checkpoints = arguments.output.with_name(f".{arguments.output.name}.checkpoints")
     shutil.rmtree(checkpoints, ignore_errors=True)
-    trainer = Trainer(
+    trainer = training.LengthGroupedTrainer(
         model,
         TrainingArguments(
             **training.trainer_arguments(
@@ -77,7 +77,6 @@ def main(arguments: argparse.Namespace) -> None:
                 seed=arguments.seed,
                 best="eval_loss",
             ),
-            train_sampling_strategy="group_by_length",
         ),
         data_collator=training.InstanceCollator(queries),
         train_dataset=train,

@@ -81,7 +81,6 @@ def main(arguments: argparse.Namespace) -> None:
                 seed=arguments.seed,
                 best=training.MRR if arguments.keep == "best" else None,
             ),
-            train_sampling_strategy="group_by_length",
         ),
         data_collator=training.InstanceCollator(tokens),
         train_dataset=training.instance_dataset(instances["input_ids"], documents),

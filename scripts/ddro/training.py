@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import datasets
 import pyarrow as pa
 import torch
+from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
@@ -159,7 +160,52 @@ class RetrievalEvaluation:
         return metrics
 
 
-class SftTrainer(RetrievalEvaluation, Trainer):
+@dataclass
+class BatchesOfLikeLength(Sampler[int]):
+    """Indices of a data set such that each batch holds instances of like length; the batches are in random order.
+
+    Transformers' own ``group_by_length`` leaves the batches of each pool in the order of their lengths, which cost the
+    demo's finetune stage 0.016 of validation MRR@10 against random order without grouping.
+
+    Attributes:
+        lengths: of each instance.
+        batch_size: instances a batch; a shorter batch comes last.
+        generator: each pass draws another order from it.
+        pool: batches whose instances are sorted together.
+    """
+
+    lengths: Sequence[int]
+    batch_size: int
+    generator: torch.Generator
+    pool: int = 50
+
+    def __len__(self) -> int:
+        """The number of instances."""
+        return len(self.lengths)
+
+    def __iter__(self) -> Iterator[int]:
+        """One pass, batch by batch."""
+        order = torch.randperm(len(self), generator=self.generator).tolist()
+        batches = []
+        for first in range(0, len(order), self.pool * self.batch_size):
+            chunk = sorted(order[first : first + self.pool * self.batch_size], key=self.lengths.__getitem__)
+            batches += [chunk[start : start + self.batch_size] for start in range(0, len(chunk), self.batch_size)]
+        rest = batches.pop() if batches and len(batches[-1]) < self.batch_size else []
+        for batch in torch.randperm(len(batches), generator=self.generator).tolist():
+            yield from batches[batch]
+        yield from rest
+
+
+class LengthGroupedTrainer(Trainer):
+    """A Trainer on `instance_dataset`s, with batches of like length."""
+
+    def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> BatchesOfLikeLength:
+        lengths = (train_dataset or self.train_dataset)["length"]
+        generator = torch.Generator().manual_seed(self.args.seed)
+        return BatchesOfLikeLength(list(lengths), self.args.train_batch_size, generator)
+
+
+class SftTrainer(RetrievalEvaluation, LengthGroupedTrainer):
     """Cross-entropy on docids, validated by loss and by retrieval."""
 
 

@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from ddro.command import UserError
 from ddro.seq2seq import initialise_t5
 from ddro.training import (
+    BatchesOfLikeLength,
     InstanceCollator,
     SftTrainer,
     StopWhenNotANumber,
@@ -47,6 +48,26 @@ def test_padding_changes_no_loss():
 def test_instances_know_their_length():
     dataset = instance_dataset([[5, 1], [6, 7, 1]], [0, 2])
     assert dataset[1] == {"input_ids": [6, 7, 1], "document": 2, "length": 3}
+
+
+def test_batches_are_of_like_length_in_random_order():
+    lengths = [index % 10 + 1 for index in range(203)]
+    sampler = BatchesOfLikeLength(lengths, 4, torch.Generator().manual_seed(0))
+    first, second = list(sampler), list(sampler)
+    assert len(sampler) == 203
+    assert sorted(first) == sorted(second) == list(range(203))
+    assert first != second
+    assert list(BatchesOfLikeLength(lengths, 4, torch.Generator().manual_seed(0))) == first
+    batches = [[lengths[index] for index in first[start : start + 4]] for start in range(0, 200, 4)]
+    assert all(max(batch) - min(batch) <= 1 for batch in batches)
+    means = [sum(batch) for batch in batches]
+    assert means != sorted(means) and means != sorted(means, reverse=True)
+
+
+def test_a_trainer_sees_each_instance_once_an_epoch(tmp_path):
+    trainer = make_trainer(tmp_path / "run")
+    rows = [row for batch in trainer.get_train_dataloader() for row in batch["labels"][:, 1].tolist()]
+    assert sorted(rows) == [25, 26, 26]
 
 
 def test_mrr_is_the_mean_of_reciprocal_ranks(monkeypatch):

@@ -85,8 +85,18 @@ def train_codebook(
 
 def quantiser(codebook: faiss.Index) -> faiss.ProductQuantizer:
     """The product quantiser of a codebook, behind its principal components where it has them."""
-    index = faiss.downcast_index(codebook.index) if isinstance(codebook, faiss.IndexPreTransform) else codebook
-    return index.pq
+    return _innermost(codebook).pq
+
+
+def _innermost(codebook: faiss.Index) -> faiss.Index:
+    """The index behind a codebook's principal components, or the codebook itself."""
+    return faiss.downcast_index(codebook.index) if isinstance(codebook, faiss.IndexPreTransform) else codebook
+
+
+def _quantised(codebook: faiss.Index, vectors: np.ndarray) -> np.ndarray:
+    """What the quantiser sees of the vectors [N, dim]: their components float32 [N, components], or themselves."""
+    vectors = np.ascontiguousarray(vectors, np.float32)
+    return codebook.chain.at(0).apply(vectors) if isinstance(codebook, faiss.IndexPreTransform) else vectors
 
 
 def encode(codebook: faiss.Index, vectors: np.ndarray) -> np.ndarray:
@@ -98,16 +108,15 @@ def encode(codebook: faiss.Index, vectors: np.ndarray) -> np.ndarray:
     if vectors.shape[1] != codebook.d:
         raise UserError(f"the vectors have {vectors.shape[1]} dimensions, the codebook {codebook.d}. Train it anew.")
     check_finite(vectors)
-    packed = codebook.sa_encode(np.ascontiguousarray(vectors, np.float32))
-    return faiss.unpack_bitstrings(packed, quantiser(codebook).M, quantiser(codebook).nbits)
+    pq = quantiser(codebook)
+    return faiss.unpack_bitstrings(pq.compute_codes(_quantised(codebook, vectors)), pq.M, pq.nbits)
 
 
 def relative_distortion(codebook: faiss.Index, vectors: np.ndarray) -> float:
     """The squared distance of the vectors [N, dim] to their decoded codes, over that to their mean; 0 is exact."""
-    vectors = np.ascontiguousarray(vectors, np.float32)
     # The rotation to the components keeps lengths, so what they leave out adds to what the codes lose (FAISS's own way
     # back from components forgets what of the mean lies outside of them).
-    quantised = codebook.chain.at(0).apply(vectors) if isinstance(codebook, faiss.IndexPreTransform) else vectors
+    quantised = _quantised(codebook, vectors)
     pq = quantiser(codebook)
     lost = np.square(quantised - pq.decode(pq.compute_codes(quantised))).sum(dtype=np.float64)
     total = _scatter(vectors)
@@ -165,7 +174,6 @@ def read_codebook(path: Path) -> faiss.Index:
         codebook = faiss.read_index(str(path))
     except RuntimeError as error:
         raise UserError(f"{path}: FAISS can't read it. Delete it and rerun. ({error})") from error
-    index = faiss.downcast_index(codebook.index) if isinstance(codebook, faiss.IndexPreTransform) else codebook
-    if not isinstance(index, faiss.IndexPQ):
+    if not isinstance(index := _innermost(codebook), faiss.IndexPQ):
         raise UserError(f"{path}: expected an IndexPQ, found {type(index).__name__}. Delete it and rerun.")
     return codebook

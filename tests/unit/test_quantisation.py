@@ -51,7 +51,7 @@ def test_components_are_quantised_after_a_rotation_that_keeps_distances(tmp_path
     """Vectors of 12 dimensions that vary in 4 only lose nothing by 4 components, and codes are those of the 4."""
     basis, _ = np.linalg.qr(random_vectors(12, 4, seed=3))
     vectors = random_vectors(600, 4) @ basis.T + 5
-    codebook = train_codebook(vectors, subspaces=2, centroids=16, components=4, iterations=5, seed=1)
+    codebook = train(vectors, subspaces=2, centroids=16, components=4, seed=1)
     write_codebook(codebook, tmp_path / "codebook.faiss")
     codebook = read_codebook(tmp_path / "codebook.faiss")
     components = codebook.chain.at(0).apply(vectors)
@@ -81,7 +81,7 @@ def test_clusters_that_lie_apart_are_found():
 
 
 def test_components_that_are_left_out_are_lost():
-    """Half of the variance lies in the one component that is kept, and 256 centroids lose next to nothing of it."""
+    """Half of the variance lies in the one component that is kept, and 128 centroids lose next to nothing of it."""
     vectors = np.float32([[1, 0, 2], [-1, 0, 2], [0, 1, 2], [0, -1, 2]] * 100) + 1e-3 * random_vectors(400, 3)
     codebook = train(vectors, subspaces=1, centroids=128, components=1)
     assert relative_distortion(codebook, vectors) == pytest.approx(0.5, abs=0.01)

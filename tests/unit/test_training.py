@@ -120,6 +120,7 @@ def test_a_model_learns_three_docids_and_the_log_tells_it(tmp_path):
     assert evaluations[-1]["eval_mrr@10"] == 1.0
     assert evaluations[-1]["eval_loss"] < 0.5
     assert {record["stage"] for record in records} == {"finetune"}
+    assert trainer.retrieval.mrr_at_10(trainer.model.eval()) == 1.0
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):

@@ -34,12 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     model, tokenizer = load(arguments.model)
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
-    trie = DocidTrie.build(docids["tokens"].to_pylist())
-    if trie.token.max() >= model.config.vocab_size:
-        raise UserError(
-            f"{arguments.docids}: docid token {trie.token.max()} is beyond the vocabulary of {arguments.model} "
-            f"({model.config.vocab_size}). The model was trained on other docids."
-        )
+    trie = DocidTrie.build(docids["tokens"])
     queries = read_table(arguments.queries, tables.QUERIES, ["qid"])
     queries = [row for row in queries.to_pylist() if row["split"] == arguments.split]
     if not queries:

@@ -1,15 +1,21 @@
-"""Beam search that can only generate docids of the collection."""
+"""Exact beam search that can only generate docids of the collection."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel
-from transformers.cache_utils import DynamicCache, EncoderDecoderCache
 
+from ddro.command import UserError
+from ddro.found_docids import NONE, FoundDocids
+from ddro.rest_of_docids import Rest, score_to_the_end
+from ddro.t5_decoder import Past, Rows, T5Decoder
 from ddro.trie import DocidTrie
 
-NONE = -1
+ROUNDING = 1e-3  # by which the score of one docid may differ between two batches
 
 
 @torch.inference_mode()
@@ -19,83 +25,155 @@ def constrained_beam_search(
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     num_beams: int,
+    *,
+    top_k: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``num_beams`` best docids of each query, as `transformers.generate` finds them with a prefix function.
+    """The best docids of each query, as `transformers.generate` finds them with a prefix function, in less work.
 
-    A docid's score is the sum of its tokens' log-probabilities, each normalised over the whole vocabulary. The encoder
-    and its keys and values are computed once a query; the first step has one beam; a step looks at the children of each
-    beam's node alone. A docid is finished in its leaf: it is kept if it is among the ``num_beams`` best candidates of
-    its step, and live beams go on beside it until none can reach the kept ones.
+    A docid's score is the sum of its tokens' log-probabilities, each normalised over the whole vocabulary. A docid that
+    ends is kept if it is among the ``num_beams`` best candidates of its step; the ``num_beams`` best others live on.
+    Equal scores: the docid that is first in the trie comes first, also where the beam ends.
+
+    Less work: the encoder's keys and values are computed once a query; the first step has one beam; a step looks at the
+    children of each beam's node alone; once each beam's node has a single docid below it, nothing can be cut off any
+    more, and the rest of these docids is scored in one pass. Scores only fall, so a beam that is below the last docid
+    that counts is dropped.
+
+    With ``top_k`` only the first so many of the result are returned, and sooner: a search with ``top_k`` beams finds a
+    score that the wide search must reach. All candidates above a score have their prefixes above it, so a search
+    that drops what is below finds just the part of the full result that is above, whatever the score was. Should that
+    be fewer than ``top_k``, the query is searched again in full.
 
     Args:
-        model: a T5-like encoder-decoder in evaluation mode.
+        model: a T5 in evaluation mode.
         trie: the docids.
         input_ids: int64 [queries, length], padded.
         attention_mask: int64 [queries, length], 1 for a token, 0 for padding.
         num_beams: beams a query, at least 1.
+        top_k: docids a query that are wanted; None for ``num_beams``.
 
     Returns:
-        docids: int64 [queries, num_beams], rows of the trie's docids, best first, -1 where there are fewer.
-        scores: float32 [queries, num_beams], -inf where there is no docid.
+        docids: int64 [queries, top_k or num_beams], rows of the trie, best first, -1 where there are fewer.
+        scores: float32 of that shape, -inf where there is no docid.
+
+    Raises:
+        UserError: docids beyond the model's vocabulary, no beams, a query of nothing but padding, or no T5.
     """
-    device = input_ids.device
-    token, first_child, docid = (
-        torch.from_numpy(array).to(device, torch.long) for array in (trie.token, trie.first_child, trie.docid)
-    )
-    queries = input_ids.shape[0]
-    encoded = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-    cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+    largest = trie.largest_token
+    if largest >= model.config.vocab_size:
+        raise UserError(
+            f"docid token {largest} is beyond the model's vocabulary ({model.config.vocab_size} tokens). "
+            "The model was trained on other docids."
+        )
+    if num_beams < 1 or (top_k is not None and top_k < 1):
+        raise UserError(f"{num_beams} beams, top_k {top_k}: both must be at least 1.")
+    decoder = T5Decoder(model, input_ids, attention_mask)
+    no_floor = torch.full((len(input_ids),), -torch.inf, device=input_ids.device)
+    if top_k is None or top_k >= num_beams:
+        docids, scores = _search(decoder, trie, num_beams, num_beams, no_floor)
+        return docids[:, :top_k], scores[:, :top_k]
 
-    beams = 1
-    nodes = torch.zeros(queries, beams, dtype=torch.long, device=device)
-    scores = torch.zeros(queries, beams, device=device)
-    inputs = torch.full((queries, 1), model.config.decoder_start_token_id, dtype=torch.long, device=device)
-    found = torch.full((queries, num_beams), NONE, dtype=torch.long, device=device)
-    found_scores = torch.full((queries, num_beams), -torch.inf, device=device)
+    _, narrow = _search(decoder, trie, top_k, top_k, no_floor)
+    docids, scores = _search(decoder, trie, num_beams, top_k, narrow[:, -1] - ROUNDING)
+    short = (docids[:, -1] == NONE) & (narrow[:, -1] > -torch.inf)
+    if bool(short.any()):
+        again = _search(decoder, trie, num_beams, top_k, torch.where(short, -torch.inf, torch.inf))
+        docids, scores = (
+            torch.where(short[:, None], new, old) for new, old in zip(again, (docids, scores), strict=True)
+        )
+    return docids, scores
 
-    for _ in range(trie.depth):
-        logits = model(
-            decoder_input_ids=inputs,
-            encoder_outputs=(encoded if beams == 1 else encoded.repeat_interleave(beams, 0),),
-            attention_mask=attention_mask if beams == 1 else attention_mask.repeat_interleave(beams, 0),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]
-        log_probabilities = torch.log_softmax(logits.float(), -1).view(queries, beams, -1)
 
-        children, exists = _children(first_child, nodes)
-        candidates = scores[..., None] + log_probabilities.gather(-1, token[children])
-        candidates = candidates.masked_fill(~exists, -torch.inf).flatten(1)
-        children = children.flatten(1)
-        width = candidates.shape[1] // beams
+@dataclass(frozen=True)
+class _Beams:
+    """Live beams of all queries, ordered by query, then by docid.
 
-        best, position = candidates.topk(min(2 * num_beams, candidates.shape[1]), dim=1)
-        child = children.gather(1, position)
-        ends = (docid[child] != NONE) & (best > -torch.inf)
+    Attributes:
+        query: int64 [beams].
+        node: int64 [beams]: the node of the trie.
+        token: int64 [beams]: the last token, which isn't decoded yet.
+        score: float32 [beams].
+        past: keys and values of the tokens before; nothing at first.
+        parent: int64 [beams]: the row of each beam in the past.
+    """
 
-        finished = best[:, :num_beams].masked_fill(~ends[:, :num_beams], -torch.inf)
-        found_scores, kept = torch.cat([found_scores, finished], 1).topk(num_beams, dim=1)
-        found = torch.cat([found, docid[child[:, :num_beams]]], 1).gather(1, kept)
+    query: torch.Tensor
+    node: torch.Tensor
+    token: torch.Tensor
+    score: torch.Tensor
+    past: Past
+    parent: torch.Tensor
 
-        live, chosen = best.masked_fill(ends, -torch.inf).topk(min(num_beams, best.shape[1]), dim=1)
-        if bool((live[:, 0] <= found_scores[:, -1]).all()):
+
+def _search(
+    decoder: T5Decoder, trie: DocidTrie, num_beams: int, wanted: int, floor: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The ``wanted`` best docids of a search with ``num_beams`` beams, those below ``floor`` [queries] left out."""
+    device = floor.device
+    tree = trie.on(device)
+    found = FoundDocids(wanted, floor)
+    query = torch.arange(decoder.queries, device=device)[floor < torch.inf]
+    root, start = torch.zeros_like(query), decoder.model.config.decoder_start_token_id
+    beams = _Beams(query, root, root + start, torch.zeros_like(query, dtype=torch.float32), [], root)
+    for level in range(trie.depth):
+        row = tree.first_row[beams.node]
+        if level and bool((tree.end_row[beams.node] - row == 1).all()):
+            rest = Rest(beams.query, row, tree.first_token[row] + level - 1, beams.score, beams.past, beams.parent)
+            score_to_the_end(decoder, tree, rest, found)
             break
-        source = position.gather(1, chosen) // width
-        cache.reorder_cache((source + beams * torch.arange(queries, device=device)[:, None]).flatten())
-        nodes = child.gather(1, chosen)
-        scores, beams = live, live.shape[1]
-        inputs = token[nodes].view(-1, 1)
-
-    return found.masked_fill(found_scores == -torch.inf, NONE), found_scores
+        beams = _step(decoder, tree, beams, level, num_beams, found, may_end=level + 1 >= trie.shortest)
+    return found.ranked()
 
 
-def _children(first_child: torch.Tensor, nodes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """The children of each node, [..., most children], and which of these places hold one."""
-    first, end = first_child[nodes], first_child[nodes + 1]
-    offsets = torch.arange(int((end - first).max()), device=nodes.device)
-    children = first[..., None] + offsets
-    exists = children < end[..., None]
-    return children.masked_fill(~exists, 0), exists
+def _step(
+    decoder: T5Decoder,
+    tree: SimpleNamespace,
+    beams: _Beams,
+    level: int,
+    num_beams: int,
+    found: FoundDocids,
+    *,
+    may_end: bool,
+) -> _Beams:
+    """Extend all beams by one token: docids that end go to ``found``, the best others are the next beams."""
+    hidden, past = decoder.advance(Rows(beams.query, beams.token[:, None], beams.parent), beams.past)
+    alone = tree.end_row[beams.node] - tree.first_row[beams.node] == 1
+    first = torch.where(alone, beams.node, tree.first_child[beams.node])
+    counts = torch.where(alone, 1, tree.first_child[beams.node + 1] - first)
+    ends = counts.cumsum(0)
+    of_query = torch.zeros(decoder.queries, dtype=torch.long, device=counts.device).index_add_(0, beams.query, counts)
+    total, widest = torch.stack([ends[-1], of_query.max()]).tolist()
+
+    parent = torch.repeat_interleave(counts, output_size=total)
+    index = torch.arange(total, device=counts.device)
+    node = (first - ends + counts)[parent] + index
+    row = tree.first_row[node]
+    place = tree.first_token[row] + level
+    token = tree.tokens[place].long()
+    query = beams.query[parent]
+    score = beams.score[parent] + decoder.log_probabilities(hidden, parent, token)
+
+    where = query, index - (of_query.cumsum(0) - of_query)[query]
+    table = score.new_full((decoder.queries, widest), -torch.inf)
+    table[where] = score
+    keep = _best(table, num_beams)[where]
+    if may_end:
+        ended = place + 1 == tree.first_token[row + 1]
+        finished = ended & keep
+        found.add(query[finished], row[finished], score[finished])
+        table[where] = score.masked_fill(ended, -torch.inf)
+        keep = _best(table, num_beams)[where] & ~ended
+    keep = (keep & (score >= found.floor[query])).nonzero()[:, 0]
+    return _Beams(query[keep], node[keep], token[keep], score[keep], past, parent[keep])
+
+
+def _best(table: torch.Tensor, count: int) -> torch.Tensor:
+    """Which values of each row of [rows, columns] are the ``count`` best; of equal ones those that stand first."""
+    if table.shape[1] <= count:
+        return table > -torch.inf
+    last = table.topk(count, dim=1).values[:, -1:]
+    above, equal = table > last, (table == last) & (table > -torch.inf)
+    return above | (equal & (equal.cumsum(1) <= count - above.sum(1, keepdim=True)))
 
 
 def ranked_documents(trie: DocidTrie, docids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -27,7 +27,7 @@ def validation_retrieval(
     judged = relevant_documents(queries, qrels, "validation", docids["docno"])
     row_of = {docno: row for row, docno in enumerate(docids["docno"].to_pylist())}
     return ValidationRetrieval(
-        trie=DocidTrie.build(docids["tokens"].to_pylist()),
+        trie=DocidTrie.build(docids["tokens"]),
         input_ids=encode(tokenizer, [query.text for query in judged], max_query_tokens),
         relevant=[{row_of[docno] for docno in query.docnos} for query in judged],
         num_beams=num_beams,

@@ -101,7 +101,7 @@ def test_docids_fit_the_model(project):
     docids = read_table(project / "results/awscli/pq/docids.parquet", tables.DOCIDS, ["docno"])
     trie = DocidTrie.build(docids["tokens"].to_pylist())
     model, tokenizer = load(project / EXPERIMENT / "ddro")
-    assert trie.token.max() < model.config.vocab_size == len(tokenizer)
+    assert trie.largest_token < model.config.vocab_size == len(tokenizer)
     assert len(trie.documents) == docids.num_rows == 80
 
 

@@ -1,5 +1,6 @@
 """The constrained beam search, against transformers.generate and against the scores of all docids."""
 
+import copy
 from functools import cache
 
 import numpy as np
@@ -9,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import T5Config, T5ForConditionalGeneration
 
+from ddro import decoding
+from ddro.command import UserError
 from ddro.decoding import constrained_beam_search, ranked_documents
 from ddro.trie import DocidTrie
 
@@ -133,6 +136,92 @@ def test_beams_for_every_docid_rank_all_of_them(docids, more, weights, count, se
         assert torch.allclose(scores[query, : len(rows)], named, atol=TOLERANCE)
     assert (found[:, len(rows) :] == -1).all()
     assert (scores[:, len(rows) :] == -torch.inf).all()
+
+
+@slow
+@given(st.one_of(pq_like, tu_like), st.integers(1, 12), st.integers(1, 14), st.integers(0, 2), st.integers(0, 99))
+def test_top_k_is_the_head_of_the_full_search(docids, beams, top_k, weights, seed):
+    trie = DocidTrie.build(docids)
+    ids, mask = queries(4, seed)
+    found, scores = constrained_beam_search(model(weights), trie, ids, mask, beams)
+    top, top_scores = constrained_beam_search(model(weights), trie, ids, mask, beams, top_k=top_k)
+    width = min(beams, top_k)
+    assert top.shape == top_scores.shape == (4, width)
+    assert torch.allclose(top_scores, scores[:, :width], atol=TOLERANCE)
+    for row, column in (top != found[:, :width]).nonzero().tolist():  # only equally good ones may change places
+        assert ((scores[row] - top_scores[row, column]).abs() < TOLERANCE).sum() > 1
+
+
+@pytest.mark.parametrize("docids", ["pq", "tu"])
+def test_long_docids_that_share_long_beginnings(docids):
+    """Beams that stand alone early, late and never, with ends at many lengths, against generate."""
+    generator = np.random.default_rng(5)
+    stems = generator.integers(FIRST, VOCABULARY, (6, 12))
+    rows = [[*stems[i % 6][: i % 13], *generator.integers(FIRST, VOCABULARY, 12 - i % 13)] for i in range(120)]
+    if docids == "tu":
+        rows = [[*row[: 1 + i % 11], END] for i, row in enumerate(rows)]
+    rows = [list(map(int, row)) for row in rows]
+    trie, names = DocidTrie.build(rows), distinct_docids(rows)
+    ids, mask = queries(5, 8)
+    for beams in (2, 7, 30):
+        found, scores = constrained_beam_search(model(1), trie, ids, mask, beams)
+        expected, expected_scores = generate(model(1), trie, ids, mask, beams)
+        assert torch.allclose(scores, expected_scores, atol=TOLERANCE)
+        assert [[list(names[row]) for row in query] for query in found.tolist()] == expected
+        top, top_scores = constrained_beam_search(model(1), trie, ids, mask, beams, top_k=2)
+        assert torch.equal(top, found[:, :2])
+        assert torch.allclose(top_scores, scores[:, :2], atol=TOLERANCE)
+
+
+def test_a_score_out_of_reach_is_searched_again(monkeypatch):
+    """What a narrow search finds may be cut off in a wider one: then no bound may be trusted."""
+    docids = np.random.default_rng(0).integers(FIRST, VOCABULARY, (60, 3)).tolist()
+    trie = DocidTrie.build(docids)
+    ids, mask = queries(3, 1)
+    found, scores = constrained_beam_search(model(0), trie, ids, mask, 8)
+    searched = []
+
+    def search(decoder, trie, num_beams, wanted, floor):
+        searched.append(floor.tolist())
+        docids, values = real(decoder, trie, num_beams, wanted, floor)
+        if len(searched) == 1:
+            values[1] += 100  # as if the second query had better docids than there are
+        return docids, values
+
+    real = decoding._search
+    monkeypatch.setattr(decoding, "_search", search)
+    top, top_scores = constrained_beam_search(model(0), trie, ids, mask, 8, top_k=3)
+    assert searched[2] == [torch.inf, -torch.inf, torch.inf]
+    assert torch.equal(top, found[:, :3])
+    assert torch.allclose(top_scores, scores[:, :3], atol=TOLERANCE)
+
+
+def test_logits_beyond_the_range_of_a_plain_sum_of_exponentials():
+    t5 = copy.deepcopy(model(0))
+    with torch.no_grad():
+        t5.lm_head.weight.mul_(400)
+    trie = DocidTrie.build([[5, 6], [7, 8], [5, 9]])
+    ids, mask = queries(2, 0)
+    found, scores = constrained_beam_search(t5, trie, ids, mask, 3)
+    expected = scores_of(t5, ids, mask, distinct_docids([[5, 6], [7, 8], [5, 9]]))
+    assert expected.abs().max() > 88
+    assert torch.allclose(scores, expected.gather(1, found), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("docids", "beams", "masked", "message"),
+    [
+        ([[5, VOCABULARY]], 2, False, "docid token 24 is beyond the model's vocabulary"),
+        ([[5]], 0, False, "0 beams"),
+        ([[5]], 2, True, "query 1 of the batch has no token"),
+    ],
+)
+def test_what_cannot_be_decoded_is_refused(docids, beams, masked, message):
+    ids, mask = queries(2, 0)
+    if masked:
+        mask[1] = 0
+    with pytest.raises(UserError, match=message):
+        constrained_beam_search(model(0), DocidTrie.build(docids), ids, mask, beams)
 
 
 def test_any_number_of_beams_gives_true_scores_in_order():

@@ -1,0 +1,296 @@
+"""The docid decoder against the usual way: transformers.generate with a prefix function over nested dicts.
+
+Both sides run in this process in turn on the same weights, docids and queries; times are medians. The last line is one
+JSON object. Weights are random, or a trained model's:
+
+    python tests/benchmarks/decode.py --model base                    # the paper's size
+    python tests/benchmarks/decode.py --model tiny --documents 20000 --beams 20 --batch 64
+    python tests/benchmarks/decode.py --docids-like tu
+    python tests/benchmarks/decode.py --documents 10000000 --no-reference
+    python tests/benchmarks/decode.py --trained results/awscli/pq/demo/sft/finetune
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+import numpy as np
+import pyarrow as pa
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
+
+from ddro import decoding, tables
+from ddro.files import read_table
+from ddro.seq2seq import be_quiet, encode, load, pad
+from ddro.t5_decoder import T5Decoder
+from ddro.trie import DocidTrie
+
+WORDS, END = 32128, 1
+SIZES = {
+    "tiny": {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 2, "num_heads": 4},
+    "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
+    "base": {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="a tiny model and few queries: within 45 s")
+    options.add_argument("--model", choices=SIZES, default="base", help="T5 of this size, random weights (base)")
+    options.add_argument("--trained", type=Path, help="the folder of a model of this pipeline, its docids and queries")
+    options.add_argument("--documents", type=int, default=320_000, help="number of docids (320,000)")
+    options.add_argument(
+        "--docids-like", choices=("pq", "tu"), default="pq", help="24 codes, or words of titles and URLs"
+    )
+    options.add_argument("--beams", type=int, default=80, help="beams a query (80)")
+    options.add_argument("--batch", type=int, default=4, help="queries decoded together (4)")
+    options.add_argument("--queries", type=int, help="number of queries (one batch)")
+    options.add_argument("--repeats", type=int, default=3, help="of which the median is taken (3)")
+    options.add_argument(
+        "--no-reference", action="store_true", help="ours alone: nested dicts of 10 M docids don't fit"
+    )
+    options.add_argument("--seed", type=int, default=0)
+    return options
+
+
+def pq_like(count: int, generator: np.random.Generator) -> pa.ListArray:
+    """24 codes of 256 a document; documents of one of count / 50 clusters agree in about 70 % of their codes."""
+    centres = generator.integers(0, 256, (max(1, count // 50), 24), np.int32)
+    codes = centres[generator.integers(0, len(centres), count)]
+    for column in range(24):
+        codes[:, column] = np.where(generator.random(count) < 0.3, generator.integers(0, 256, count), codes[:, column])
+    codes += np.arange(24, dtype=np.int32) * 256 + WORDS
+    return pa.ListArray.from_arrays(np.arange(count + 1, dtype=np.int32) * 24, codes.ravel())
+
+
+def tu_like(count: int, generator: np.random.Generator) -> pa.ListArray:
+    """2 to 94 words of Zipf's law, then 3 to 5 tokens of one of 5,000 domains, then the end."""
+    words = np.clip(generator.lognormal(2.5, 0.6, count).astype(np.int64), 2, 94)
+    domains = [generator.integers(2, WORDS, size) for size in generator.integers(3, 6, 5000)]
+    of_document = np.minimum(generator.zipf(1.3, count), 5000) - 1
+    lengths = words + np.array([len(domain) for domain in domains])[of_document] + 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    tokens = np.minimum(generator.zipf(1.2, offsets[-1]) + 1, WORDS - 1).astype(np.int32)
+    for document, domain in enumerate(of_document):
+        end = offsets[document + 1]
+        tokens[end - 1 - len(domains[domain]) : end - 1] = domains[domain]
+        tokens[end - 1] = END
+    return pa.ListArray.from_arrays(offsets.astype(np.int32), tokens)
+
+
+def random_model(size: str, seed: int) -> T5ForConditionalGeneration:
+    torch.manual_seed(seed)
+    config = T5Config(
+        vocab_size=WORDS + 24 * 256, **SIZES[size], decoder_start_token_id=0, pad_token_id=0, eos_token_id=END,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    model = T5ForConditionalGeneration(config).eval()
+    model.lm_head.weight.data.mul_(SIZES[size]["d_model"] ** -0.5)  # log-probabilities such as an untrained model has
+    return model
+
+
+def random_queries(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Queries of 8 to 64 tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    lengths = torch.randint(8, 65, (count,), generator=generator)
+    return pad([torch.randint(2, WORDS, (int(length),), generator=generator).tolist() for length in lengths])
+
+
+def of_pipeline(
+    folder: Path, count: int
+) -> tuple[T5ForConditionalGeneration, pa.ListArray, torch.Tensor, torch.Tensor]:
+    """A trained model, its docids, and the first test queries."""
+    dataset = next(parent for parent in folder.resolve().parents if (parent / "queries.parquet").exists())
+    docids = next(
+        parent / "docids.parquet" for parent in folder.resolve().parents if (parent / "docids.parquet").exists()
+    )
+    model, tokenizer = load(folder)
+    queries = read_table(dataset / "queries.parquet", tables.QUERIES).to_pylist()
+    texts = [row["text"] for row in queries if row["split"] == "test"][:count]
+    ids, mask = pad(encode(tokenizer, texts, 64))
+    return model.eval(), read_table(docids, tables.DOCIDS)["tokens"].combine_chunks(), ids, mask
+
+
+def build_dicts(docids: pa.ListArray) -> dict:
+    root: dict = {}
+    for docid in docids.to_pylist():
+        node = root
+        for token in docid:
+            node = node.setdefault(token, {})
+    return root
+
+
+def generate(
+    model: T5ForConditionalGeneration, root: dict, ids: torch.Tensor, mask: torch.Tensor, beams: int, depth: int
+):
+    """The usual way."""
+
+    def allowed(_: int, tokens: torch.Tensor) -> list[int]:
+        node = root
+        for token in tokens.tolist()[1:]:
+            node = node.get(token, {})
+        return list(node) or [0]
+
+    output = model.generate(
+        input_ids=ids, attention_mask=mask, num_beams=beams, num_return_sequences=beams, do_sample=False,
+        length_penalty=0.0, early_stopping=False, max_new_tokens=depth, prefix_allowed_tokens_fn=allowed,
+        output_scores=True, return_dict_in_generate=True,
+    )  # fmt: skip
+    return output.sequences[:, 1:].view(len(ids), beams, -1), output.sequences_scores.view(len(ids), beams)
+
+
+def same_ranking(trie: DocidTrie, found, scores, sequences, their_scores) -> tuple[list[bool], float]:
+    """For each query whether both name the same docids in the same order, and the largest difference of scores.
+
+    Two docids whose scores differ by less than float32 can tell (1e-4) may change places.
+    """
+    identical, largest = [], 0.0
+    for query in range(len(found)):
+        same = True
+        for rank, row in enumerate(found[query].tolist()):
+            if row < 0:
+                continue
+            ours, theirs = trie.docid(row).tolist(), sequences[query, rank].tolist()
+            largest = max(largest, abs(float(scores[query, rank] - their_scores[query, rank])))
+            if ours != theirs[: len(ours)]:
+                near = (their_scores[query] - scores[query, rank]).abs() < 1e-4
+                same &= any(ours == sequences[query, other].tolist()[: len(ours)] for other in near.nonzero()[:, 0])
+        identical.append(same)
+    return identical, largest
+
+
+class CountingDecoder(T5Decoder):
+    """Counts the decoder's positions."""
+
+    positions = 0
+
+    def advance(self, rows, past):  # noqa: ANN001, ANN201 - as the decoder's
+        hidden, now = super().advance(rows, past)
+        CountingDecoder.positions += len(hidden)
+        return hidden, now
+
+
+def operations(config: T5Config, positions: int, query_tokens: int, beams: int) -> float:
+    """Floating-point operations of products with weights: encoder, cross-attention's keys and values, decoder, head."""
+    inner = config.num_heads * config.d_kv
+    feed_forward = (3 if config.is_gated_act else 2) * config.d_model * config.d_ff
+    attention = config.d_model * inner
+    encoder = query_tokens * config.num_layers * (4 * attention + feed_forward)
+    shared = query_tokens * config.num_decoder_layers * 2 * attention
+    decoder = positions * (
+        config.num_decoder_layers * (6 * attention + feed_forward) + config.d_model * config.vocab_size
+    )
+    return 2.0 * (encoder + shared + decoder)
+
+
+def matrix_product_rate(config: T5Config, rows: int) -> float:
+    """Operations a second of this machine's float32 products at the decoder's sizes: the best of several."""
+    left, right = torch.randn(rows, config.d_model), torch.randn(config.d_ff, config.d_model)
+    best = 0.0
+    for _ in range(20):
+        seconds, _ = timed(lambda: [left @ right.T for _ in range(5)])
+        best = max(best, 5 * 2 * rows * config.d_model * config.d_ff / seconds)
+    return best
+
+
+def timed(work):  # noqa: ANN001, ANN201 - any function
+    start = time.perf_counter()
+    result = work()
+    return time.perf_counter() - start, result
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def main(arguments: argparse.Namespace) -> None:
+    be_quiet()
+    if arguments.quick:
+        arguments.model, arguments.documents, arguments.beams, arguments.batch = "tiny", 20_000, 20, 16
+    count = arguments.queries or arguments.batch
+    generator = np.random.default_rng(arguments.seed)
+    if arguments.trained:
+        model, docids, ids, mask = of_pipeline(arguments.trained, count)
+    else:
+        model = random_model(arguments.model, arguments.seed)
+        docids = (pq_like if arguments.docids_like == "pq" else tu_like)(arguments.documents, generator)
+        ids, mask = random_queries(count, arguments.seed)
+    batches = list(zip(ids.split(arguments.batch), mask.split(arguments.batch), strict=True))
+
+    trie_build_s, trie = timed(lambda: DocidTrie.build(docids))
+    dict_build_s = dict_bytes = root = None
+    if not arguments.no_reference:
+        before = resident()
+        dict_build_s, root = timed(lambda: build_dicts(docids))
+        dict_bytes = resident() - before
+
+    def ours(top_k=None):  # noqa: ANN001, ANN202
+        search = decoding.constrained_beam_search
+        return [search(model, trie, *batch, arguments.beams, top_k=top_k) for batch in batches]
+
+    def reference():  # noqa: ANN202
+        return [generate(model, root, *batch, arguments.beams, trie.depth) for batch in batches]
+
+    decoding.T5Decoder = CountingDecoder
+    sides = {"ours": ours, "top10": lambda: ours(10)} | ({} if arguments.no_reference else {"reference": reference})
+    seconds: dict[str, list[float]] = {name: [] for name in sides}
+    positions, rates, results = {}, [], {}
+    for repeat in range(arguments.repeats):
+        for name, side in sides.items():
+            CountingDecoder.positions = 0
+            took, results[name] = timed(side)
+            seconds[name].append(took)
+            positions[name] = CountingDecoder.positions
+            print(f"repeat {repeat + 1}/{arguments.repeats}: {name} {took / len(ids):.3f} s a query", file=sys.stderr)
+        rates.append(matrix_product_rate(model.config, min(arguments.batch * arguments.beams, 2048)))
+    took = {name: statistics.median(values) / len(ids) for name, values in seconds.items()}
+
+    found, scores = (torch.cat(part) for part in zip(*results["ours"], strict=True))
+    top, top_scores = (torch.cat(part) for part in zip(*results["top10"], strict=True))
+    top_same = ((top == found[:, :10]) | ((top_scores - scores[:, :10]).abs() < 1e-4)).all(1)
+    assert top_same.all(), f"top_k differs from the full search for query {int(top_same.int().argmin())}"
+    identical, largest = None, None
+    if not arguments.no_reference:
+        width = max(sequences.shape[-1] for sequences, _ in results["reference"])
+        padded = [torch.nn.functional.pad(part, (0, width - part.shape[-1])) for part, _ in results["reference"]]
+        same, largest = same_ranking(
+            trie, found, scores, torch.cat(padded), torch.cat([part for _, part in results["reference"]])
+        )
+        identical = sum(same) / len(same)
+    work = operations(model.config, positions["ours"], int(ids.numel()), arguments.beams)
+    rate = statistics.median(rates)
+    reference_s = took.get("reference")
+    print(json.dumps({
+        "documents": len(docids),
+        "model": str(arguments.trained or arguments.model),
+        "docids_like": None if arguments.trained else arguments.docids_like,
+        "beams": arguments.beams,
+        "batch": arguments.batch,
+        "queries": len(ids),
+        "reference_s_per_query": reference_s,
+        "ours_s_per_query": took["ours"],
+        "top10_s_per_query": took["top10"],
+        "ratio": reference_s and reference_s / took["ours"],
+        "ratio_top10": reference_s and reference_s / took["top10"],
+        "gflop_per_query": work / len(ids) / 1e9,
+        "gflop_per_s": rate / 1e9,
+        "bound_fraction": work / rate / len(ids) / took["ours"],
+        "identical": identical,
+        "max_score_diff": largest,
+        "trie_build_s": trie_build_s,
+        "trie_bytes": trie.nbytes,
+        "dict_build_s": dict_build_s,
+        "dict_bytes": dict_bytes,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }))  # fmt: skip
+
+
+if __name__ == "__main__":
+    main(parser().parse_args())

@@ -152,6 +152,23 @@ def test_top_k_is_the_head_of_the_full_search(docids, beams, top_k, weights, see
         assert ((scores[row] - top_scores[row, column]).abs() < TOLERANCE).sum() > 1
 
 
+def test_a_tied_head_and_a_gated_feed_forward_and_a_deeper_decoder():
+    """A tied T5 scales what its head reads; a T5 1.1 multiplies two projections."""
+    torch.manual_seed(3)
+    config = T5Config(
+        vocab_size=VOCABULARY, d_model=16, d_kv=4, d_ff=32, num_layers=3, num_heads=3,
+        feed_forward_proj="gated-gelu", decoder_start_token_id=PAD, pad_token_id=PAD, eos_token_id=END,
+    )  # fmt: skip
+    t5 = T5ForConditionalGeneration(config).eval()
+    assert config.scale_decoder_outputs
+    docids = np.random.default_rng(3).integers(FIRST, VOCABULARY, (80, 6)).tolist()
+    ids, mask = queries(3, 4)
+    found, scores = constrained_beam_search(t5, DocidTrie.build(docids), ids, mask, 9)
+    expected, expected_scores = generate(t5, DocidTrie.build(docids), ids, mask, 9)
+    assert torch.allclose(scores, expected_scores, atol=TOLERANCE)
+    assert [[list(distinct_docids(docids)[row]) for row in query] for query in found.tolist()] == expected
+
+
 @pytest.mark.parametrize("docids", ["pq", "tu"])
 def test_long_docids_that_share_long_beginnings(docids):
     """Beams that stand alone early, late and never, with ends at many lengths, against generate."""

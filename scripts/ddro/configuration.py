@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ddro.command import UserError
+from ddro.datasets import known_dataset, load_datasets
 from ddro.schema import Settings, did_you_mean, fill_defaults, problems, read_yaml, show
 
 DATASET_SECTIONS = ("seed", "corpus", "split", "model", "embedding", "pq", "doc2query", "bm25")
@@ -43,13 +44,17 @@ def load_experiments(config: Mapping[str, Any], source: str, root: Path) -> list
     _raise(f"{source}: {problem}" for problem in problems(config, schema))
     config = fill_defaults(config, schema)
     entries = schema["properties"]["experiments"]["items"]
-    datasets, docids = (entries["properties"][name]["enum"] for name in ("dataset", "docid"))
+    datasets, docids = load_datasets(config, source, root), entries["properties"]["docid"]["enum"]
+    for index, entry in enumerate(config["experiments"]):
+        known_dataset(fill_defaults(entry, entries)["dataset"], datasets, f"{source}: experiments[{index}].dataset")
+    families = {name: dataset["family"] for name, dataset in datasets.items()}
     resolve = recipe_resolver(
         config["recipes"],
         source,
         root / "config/recipes",
         read_yaml(root / "workflow/schemas/recipe.schema.yaml"),
-        [*datasets, *docids, *(f"{dataset}/{docid}" for dataset in datasets for docid in docids)],
+        families,
+        docids,
     )
     experiments: list[Experiment] = []
     for entry in (fill_defaults(entry, entries) for entry in config["experiments"]):
@@ -68,14 +73,21 @@ def load_experiments(config: Mapping[str, Any], source: str, root: Path) -> list
 
 
 def recipe_resolver(
-    inline: Mapping[str, Settings], source: str, folder: Path, schema: Settings, scopes: list[str]
+    inline: Mapping[str, Settings],
+    source: str,
+    folder: Path,
+    schema: Settings,
+    families: Mapping[str, tuple[str, ...]],
+    docids: list[str],
 ) -> Callable[[str, str, str], Settings]:
     """Return a function (recipe, dataset, docid) -> all settings.
 
     A recipe is a key of ``inline`` or else a file of ``folder``. Its settings are those of the recipe that it extends
     (resolved in the same way), then its own, then its overrides for the data set, the docid scheme, and the two
-    together; last come the defaults of ``schema``. ``scopes`` are the keys that overrides may have.
+    together; last come the defaults of ``schema``. Overrides for a data set hold for those that are like it, too:
+    ``families`` has, for each data set, the names that its overrides may have, the weakest first.
     """
+    scopes = [*families, *docids, *(f"{dataset}/{docid}" for dataset in families for docid in docids)]
 
     def read(name: str) -> tuple[Settings, str]:
         path = folder / f"{name}.yaml"
@@ -97,7 +109,9 @@ def recipe_resolver(
         base = layer(recipe["extends"], dataset, docid, (*seen, name)) if recipe.get("extends") else {}
         own = {key: value for key, value in recipe.items() if key not in ("extends", "overrides")}
         overrides = recipe.get("overrides", {})
-        return merge(base, own, *(overrides.get(scope, {}) for scope in (dataset, docid, f"{dataset}/{docid}")))
+        family = families[dataset]
+        order = [*family, docid, *(f"{name}/{docid}" for name in family)]
+        return merge(base, own, *(overrides.get(scope, {}) for scope in order))
 
     def resolve(name: str, dataset: str, docid: str) -> Settings:
         settings = fill_defaults(layer(name, dataset, docid, ()), schema)

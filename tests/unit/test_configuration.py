@@ -13,10 +13,9 @@ from ddro.configuration import Experiment, disagreements, load_experiments, merg
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "config/config.yaml"
-SCOPES = (
-    "awscli, msmarco, nq, pq, tu, atomic, awscli/pq, awscli/tu, awscli/atomic, msmarco/pq, msmarco/tu, msmarco/atomic, "
-    "nq/pq, nq/tu, nq/atomic"
-)
+DATASETS = ("awscli", "msmarco", "nq", "nq_in_corpus", "nq_by_id", "nq_by_id_in_corpus")
+DOCIDS = ("pq", "tu", "atomic")
+SCOPES = ", ".join([*DATASETS, *DOCIDS, *(f"{dataset}/{docid}" for dataset in DATASETS for docid in DOCIDS)])
 DEMO = {"dataset": "awscli", "docid": "pq", "recipe": "demo"}
 
 
@@ -149,7 +148,8 @@ def test_options_of_lists_switches_and_nothing():
     [
         (
             {"experiment": []},
-            "config/config.yaml: experiment: unknown key. Did you mean experiments? Known here: experiments, recipes.",
+            "config/config.yaml: experiment: unknown key. Did you mean experiments? Known here: experiments, recipes, "
+            "datasets, downloads.",
         ),
         ({"experiments": []}, "config/config.yaml: experiments: is empty. Write at least one entry."),
         ({"experiments": {}}, "config/config.yaml: experiments: expected a list, found {}."),
@@ -165,7 +165,8 @@ def test_options_of_lists_switches_and_nothing():
         (
             {"experiments": [{"dataset": "ms-marco"}]},
             "config/config.yaml: experiments[0].dataset: 'ms-marco' is not known. Did you mean msmarco? "
-            "Write one of awscli, msmarco, nq.",
+            "Write one of awscli, msmarco, nq, nq_in_corpus, nq_by_id, nq_by_id_in_corpus, or describe yours under "
+            "datasets (config/README.md).",
         ),
         (
             {"experiments": [{"docid": "xyz"}]},
@@ -195,7 +196,7 @@ def test_mistakes_in_the_configuration(config, message):
 
 def test_all_mistakes_are_told_one_a_line():
     with pytest.raises(UserError) as caught:
-        load_experiments({"experiments": [{"dataset": "a"}, {"docid": "b"}], "extra": 1}, SOURCE, ROOT)
+        load_experiments({"experiments": [{"dataset": 1}, {"docid": "b"}], "extra": 1}, SOURCE, ROOT)
     lines = str(caught.value).splitlines()
     assert [line.split(":")[1].strip() for line in lines] == ["extra", "experiments[0].dataset", "experiments[1].docid"]
 
@@ -399,7 +400,7 @@ def test_every_key_has_a_description_a_fitting_default_and_bounds(path, part):
     if part["type"] in ("number", "integer"):
         assert {"minimum", "exclusiveMinimum", "enum"} & part.keys(), path
         assert "unit" in part, path
-    if part["type"] == "object" and path not in ("recipes", "overrides"):
+    if part["type"] == "object" and path not in ("recipes", "overrides", "datasets", "downloads.files"):
         assert part["additionalProperties"] is False
 
 
@@ -410,7 +411,7 @@ def test_the_schemas_are_schemas(name):
 
 @pytest.mark.parametrize("recipe", RECIPES)
 @pytest.mark.parametrize("docid", ["pq", "tu", "atomic"])
-@pytest.mark.parametrize("dataset", ["awscli", "msmarco", "nq"])
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_every_recipe_resolves_for_every_pair(dataset, docid, recipe):
     settings = settings_of(dataset, docid, recipe)
     assert settings.keys() == SCHEMAS["recipe"]["properties"].keys() - {"extends", "overrides"}
@@ -429,9 +430,3 @@ def test_every_shipped_configuration_loads(path):
     content = yaml.safe_load(path.read_text())
     if "experiments" in content:
         assert load_experiments(content, path.name, ROOT)
-
-
-def test_the_data_sets_of_the_schema_are_those_of_the_table():
-    table = yaml.safe_load((ROOT / "config/datasets.yaml").read_text())
-    allowed = SCHEMAS["config"]["properties"]["experiments"]["items"]["properties"]["dataset"]["enum"]
-    assert sorted(allowed) == sorted(table)

@@ -1,61 +1,85 @@
-import re
+import os
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-import yaml
 
 import fetch_file
 from ddro.command import UserError
 
 CONTENT = bytes(range(256)) * 10000
+HALF = len(CONTENT) // 2
 MD5 = "a4c40ee1a1b44c533eeb5a6c5d91e4e1"
 SHA256 = "2350b445eb01b3dc3c68b3e42b5b5678349472e2cbf75539fd75172f931ad1ee"
+VERIFIED = ["--size", str(len(CONTENT)), "--md5", MD5.upper(), "--sha256", SHA256]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Serves CONTENT; /short announces more than it sends; /silent announces nothing; /packed claims an encoding."""
+    """Serves CONTENT; the name of the file says what goes wrong."""
 
     def do_GET(self):
-        if self.path == "/absent.gz":
+        name, start = self.path[1:].removesuffix(".gz"), 0
+        asked = self.headers.get("Range")
+        self.server.asked.append(asked)
+        assert self.headers["Accept-Encoding"] == "identity"
+        if name == "absent":
             self.send_error(404)
             return
-        assert self.headers["Accept-Encoding"] == "identity"
-        self.send_response(200)
-        if self.path != "/silent.gz":
-            self.send_header("Content-Length", str(len(CONTENT) + (self.path == "/short.gz")))
-        if self.path == "/packed.gz":
+        if name == "mute":
+            time.sleep(0.3)
+            return
+        if name == "busy" and len(self.server.asked) < 3:
+            self.send_error(503)
+            return
+        content = CONTENT[:HALF] + b"?" + CONTENT[HALF + 1 :] if name == "wrong" else CONTENT
+        etag = '"second"' if name == "replaced" and len(self.server.asked) > 1 else '"first"'
+        same = self.headers.get("If-Range") in (None, etag)
+        if asked and name != "rangeless" and same:
+            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+            if start >= len(content):
+                self.send_error(416)
+                return
+        self.send_response(206 if start else 200)
+        if name != "silent":
+            self.send_header("Content-Length", str(len(content) - start))
+        if name == "packed":
             self.send_header("Content-Encoding", "gzip")
+        if name != "unmarked":
+            self.send_header("ETag", etag)
         self.end_headers()
-        self.wfile.write(CONTENT)
+        drops = name in ("dropped", "rangeless", "replaced", "unmarked") and len(self.server.asked) == 1
+        self.wfile.write(content[start:HALF] if drops or name == "stuck" else content[start:])
 
     def log_message(self, *_):
         pass
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def server():
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        server.asked = []
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        yield server
         server.shutdown()
         thread.join()
 
 
 def fetch(folder, url, *options):
-    arguments = fetch_file.parser().parse_args(["--url", url, "--output", str(folder / "a" / "file.gz"), *options])
-    fetch_file.main(arguments)
+    arguments = ["--url", url, "--output", str(folder / "a" / "file.gz"), "--wait", "0.01", "--attempts", "3", *options]
+    fetch_file.main(fetch_file.parser().parse_args(arguments))
 
 
 def left_in(folder):
-    return [path.name for path in (folder / "a").iterdir()]
+    return sorted(path.name for path in (folder / "a").iterdir())
 
 
 @pytest.mark.parametrize("name", ["file.gz", "silent.gz", "packed.gz"])
 def test_a_file_arrives_byte_for_byte(server, tmp_path, caplog, name):
     caplog.set_level("INFO", logger="ddro")
-    fetch(tmp_path, f"{server}/{name}", "--size", str(len(CONTENT)), "--md5", MD5.upper(), "--sha256", SHA256)
+    fetch(tmp_path, f"{server.url}/{name}", *VERIFIED)
     assert (tmp_path / "a" / "file.gz").read_bytes() == CONTENT
     assert left_in(tmp_path) == ["file.gz"]
     assert "verified: size, md5, sha256" in caplog.messages
@@ -63,32 +87,97 @@ def test_a_file_arrives_byte_for_byte(server, tmp_path, caplog, name):
 
 def test_an_unverified_file_is_said_to_be_that(server, tmp_path, caplog):
     caplog.set_level("INFO", logger="ddro")
-    fetch(tmp_path, f"{server}/file.gz")
+    fetch(tmp_path, f"{server.url}/file.gz")
     assert "verified: nothing, for neither size nor checksum is known" in caplog.messages
     assert any(SHA256 in message for message in caplog.messages)
 
 
 @pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("dropped", [None, f"bytes={HALF}-"]),
+        ("rangeless", [None, f"bytes={HALF}-"]),  # answered with the whole file
+        ("replaced", [None, f"bytes={HALF}-"]),  # the same, for the ETag is another
+        ("busy", [None, None, None]),
+    ],
+)
+def test_a_broken_transfer_goes_on(server, tmp_path, name, asked):
+    fetch(tmp_path, f"{server.url}/{name}.gz", *VERIFIED)
+    assert (tmp_path / "a" / "file.gz").read_bytes() == CONTENT
+    assert left_in(tmp_path) == ["file.gz"]
+    assert server.asked == asked
+
+
+def test_what_has_come_is_kept_for_the_next_call(server, tmp_path):
+    with pytest.raises(UserError, match=f"download failed after {HALF} bytes .*rerun; what has come is kept"):
+        fetch(tmp_path, f"{server.url}/stuck.gz", *VERIFIED)
+    assert left_in(tmp_path) == [".file.gz.etag", ".file.gz.part"]
+    server.asked.clear()
+    fetch(tmp_path, f"{server.url}/file.gz", *VERIFIED)
+    assert server.asked == [f"bytes={HALF}-"]
+    assert (tmp_path / "a" / "file.gz").read_bytes() == CONTENT
+    assert left_in(tmp_path) == ["file.gz"]
+
+
+@pytest.mark.parametrize(("part", "asked"), [(CONTENT, 1), (CONTENT + b"?", 2)])
+def test_a_part_that_is_the_whole_file_or_more(server, tmp_path, part, asked):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".file.gz.part").write_bytes(part)
+    fetch(tmp_path, f"{server.url}/file.gz", *VERIFIED)
+    assert (tmp_path / "a" / "file.gz").read_bytes() == CONTENT
+    assert len(server.asked) == asked
+
+
+def test_a_part_that_nothing_could_verify_is_not_used_by_the_next_call(server, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".file.gz.part").write_bytes(b"of another file")
+    fetch(tmp_path, f"{server.url}/unmarked.gz")
+    assert server.asked == [None, f"bytes={HALF}-"]
+    assert (tmp_path / "a" / "file.gz").read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("file.gz", ["--md5", "0" * 32], f"md5 is {MD5}, not 0000"),
-        ("file.gz", ["--sha256", "f" * 64], f"sha256 is {SHA256}, not ffff"),
-        ("file.gz", ["--size", "5"], f"{len(CONTENT)} bytes came, not 5"),
-        ("silent.gz", ["--size", "5"], f"{len(CONTENT)} bytes came, not 5"),
-        ("short.gz", [], f"(failed after {len(CONTENT)} bytes|{len(CONTENT)} bytes came, not {len(CONTENT) + 1})"),
-        ("absent.gz", [], "download failed after 0 bytes .*404"),
+        ("wrong", VERIFIED, f"wrong.gz: md5 is .*, expected {MD5.upper()}"),
+        ("file", ["--sha256", "f" * 64], f"sha256 is {SHA256}, expected ffff"),
+        ("silent", ["--size", "5"], f"size is {len(CONTENT)}, expected 5"),
+        ("file", ["--size", "5"], f"announces {len(CONTENT)} bytes, expected 5"),
+        ("absent", [], "absent.gz: the server answers 404 .*downloads.mirror"),
     ],
 )
 def test_what_is_wrong_is_named_and_nothing_stays(server, tmp_path, name, options, message):
     with pytest.raises(UserError, match=message):
-        fetch(tmp_path, f"{server}/{name}", *options)
+        fetch(tmp_path, f"{server.url}/{name}.gz", *options)
     assert left_in(tmp_path) == []
+    assert len(server.asked) == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
+def test_a_full_disk(server, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".file.gz.part").symlink_to("/dev/full")
+    with pytest.raises(UserError, match="the disk is full: .* Free the space and rerun"):
+        fetch(tmp_path, f"{server.url}/file.gz", *VERIFIED)
+    assert not (tmp_path / "a" / "file.gz").exists()
+
+
+def test_a_file_larger_than_the_free_space_is_not_begun(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda _: Free)
+    with pytest.raises(UserError, match="the disk is full: 0 bytes have come"):
+        fetch(tmp_path, f"{server.url}/file.gz", *VERIFIED)
+
+
+class Free:
+    """A disk with one byte less than the file needs."""
+
+    free = len(CONTENT) - 1
 
 
 def test_an_older_file_survives_a_failed_download(server, tmp_path):
-    fetch(tmp_path, f"{server}/file.gz")
+    fetch(tmp_path, f"{server.url}/file.gz")
     with pytest.raises(UserError):
-        fetch(tmp_path, f"{server}/absent.gz")
+        fetch(tmp_path, f"{server.url}/absent.gz")
     assert (tmp_path / "a" / "file.gz").read_bytes() == CONTENT
 
 
@@ -98,12 +187,28 @@ def test_a_url_that_leads_nowhere_is_named(tmp_path, url):
         fetch(tmp_path, url)
 
 
-def test_the_files_of_the_shipped_data_sets_are_described_whole(root):
-    datasets = yaml.safe_load((root / "config" / "datasets.yaml").read_text())
-    for name, dataset in datasets.items():
-        assert {"title", "source", "licence", "citation", "files"} == set(dataset), name
-        for file in dataset["files"]:
-            assert {"name", "url", "size", "md5"} == set(file), name
-            assert file["url"].startswith("https://") and file["url"].endswith("/" + file["name"])
-            assert file["md5"] is None or re.fullmatch("[0-9a-f]{32}", file["md5"])
-            assert file["size"] is None or file["size"] > 0
+def test_a_server_that_falls_silent_is_given_up(server, tmp_path):
+    with pytest.raises(UserError, match="download failed after 0 bytes .*timed out"):
+        fetch(tmp_path, f"{server.url}/mute.gz", "--timeout", "0.1")
+    assert len(server.asked) == 3
+
+
+def use_file(folder, content, *options):
+    (folder / "mine.gz").write_bytes(content)
+    arguments = ["--file", str(folder / "mine.gz"), "--output", str(folder / "a" / "file.gz"), *options]
+    fetch_file.main(fetch_file.parser().parse_args(arguments))
+
+
+def test_a_file_that_is_there_is_verified_and_linked(tmp_path):
+    use_file(tmp_path, CONTENT, *VERIFIED)
+    assert (tmp_path / "a" / "file.gz").is_symlink()
+    assert (tmp_path / "a" / "file.gz").read_bytes() == CONTENT
+
+
+def test_a_file_that_is_there_but_wrong_is_named_and_not_touched(tmp_path):
+    with pytest.raises(UserError, match=f"mine.gz: size is {HALF}, expected {len(CONTENT)}"):
+        use_file(tmp_path, CONTENT[:HALF], *VERIFIED)
+    assert (tmp_path / "mine.gz").exists() and not (tmp_path / "a").exists()
+    arguments = ["--file", str(tmp_path / "absent.gz"), "--output", str(tmp_path / "file.gz")]
+    with pytest.raises(UserError, match="absent.gz: no such file. Correct downloads.files"):
+        fetch_file.main(fetch_file.parser().parse_args(arguments))

@@ -16,7 +16,7 @@ sys.path.insert(0, str(SCRIPTS))
 from ddro.code_hash import code_hash
 from ddro.command import UserError
 from ddro.configuration import load_experiments, options
-from ddro.schema import read_yaml
+from ddro.datasets import load_datasets, qrels_of
 from ddro.tables import SPLITS, STAGES, SYSTEMS
 
 CHAPTERS = ["corpus", "docids", "pseudo_queries", "sft", "bm25", "ddro", "evaluation"]
@@ -27,7 +27,7 @@ SOURCE += ["--config"] if workflow.config_settings.overwrite_config else []
 
 try:
     EXPERIMENTS = load_experiments(config, ", ".join(SOURCE), ROOT)
-    DATASETS = read_yaml(ROOT / "config/datasets.yaml")
+    DATASETS = load_datasets(config, ", ".join(SOURCE), ROOT)
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -82,10 +82,47 @@ def settings(*paths):
     return of_job
 
 
-def source(wildcards):
-    """A params function: where a file of a data set comes from, as options."""
-    file = next(file for file in DATASETS[wildcards.dataset]["files"] if file["name"] == wildcards.file)
-    return shlex.join(options(file, (key for key in file if key != "name")))
+def read_by(reader):
+    """The data sets of this run that a rule reads, as a wildcard constraint."""
+    return one_of(dataset for dataset in {e.dataset for e in EXPERIMENTS} if DATASETS[dataset]["reader"] == reader)
+
+
+def dataset_settings(*keys):
+    """A params function: these keys of the data set as options, as far as it has them."""
+
+    def of_job(wildcards):
+        dataset = DATASETS[wildcards.dataset]
+        return shlex.join(options(dataset, (key for key in keys if key in dataset)))
+
+    return of_job
+
+
+def expected_counts(wildcards):
+    """A params function: what was published about the data set, as an option."""
+    counts = DATASETS[wildcards.dataset].get("expected", {})
+    return shlex.join(["--expected", *(f"{name}={count}" for name, count in counts.items())]) if counts else ""
+
+
+def file_of(wildcards):
+    """The description of a file of a data set."""
+    return next(file for file in DATASETS[wildcards.dataset]["files"] if file["name"] == wildcards.file)
+
+
+def checksums(wildcards):
+    """A params function: size and checksums of a file, as options."""
+    return shlex.join(options(file_of(wildcards), ["size", "md5"]))
+
+
+def source(wildcards, output):
+    """A params function: where a file comes from, as an option.
+
+    It asks for ``output`` so that Snakemake takes it for derived: another mirror fetches nothing again.
+    """
+    downloads = {"mirror": None, "files": {}, **config.get("downloads", {})}
+    if file := downloads["files"].get(wildcards.file):
+        return shlex.join(["--file", file])
+    mirror = downloads["mirror"]
+    return shlex.join(["--url", mirror + wildcards.file if mirror else file_of(wildcards)["url"]])
 
 
 def optional(*names):

@@ -31,17 +31,19 @@ rule fetch_file:
     benchmark:
         "results/benchmarks/{dataset}/fetch_file.{file}.tsv"
     wildcard_constraints:
+        dataset=one_of(DATASETS),
         file=one_of(file["name"] for dataset in DATASETS.values() for file in dataset["files"]),
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
         code=code("fetch_file"),
-        settings=source,
+        checksums=checksums,
+        source=source,
     message:
         "{wildcards.dataset}: fetching {wildcards.file}"
     shell:
-        "python scripts/fetch_file.py {params.settings} --output {output} 2>&1 | tee {log}"
+        "python scripts/fetch_file.py {params.source} {params.checksums} --output {output} 2>&1 | tee {log}"
 
 
 rule read_msmarco:

@@ -1,4 +1,4 @@
-"""Compare systems on the same queries: paired two-sided t-tests of each against the baselines, on every measure."""
+"""Compare systems on the same queries: each against the baselines, on every measure, with two paired tests."""
 
 import argparse
 from pathlib import Path
@@ -34,6 +34,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="SYSTEM",
         help="the systems that each other one is tested against (default: bm25 sft)",
     )
+    options.add_argument("--resamples", type=int, default=10000, help="of bootstrap and randomisation (default: 10000)")
+    options.add_argument("--seed", type=int, default=42, help="of bootstrap and randomisation (default: 42)")
     options.add_argument("--output", type=Path, required=True, help="differences, confidence intervals, p (JSON)")
     return options
 
@@ -46,14 +48,15 @@ def main(arguments: argparse.Namespace) -> None:
     if len(paths) < max(2, len(arguments.per_query)):
         raise UserError("--per-query: give at least two systems, each once.")
     per_query = {
-        system: read_table(path, PER_QUERY, unique=["qid"]).to_pandas().set_index("qid")
+        system: read_table(path, PER_QUERY, unique=["qid", "docno"]).to_pandas().set_index(["qid", "docno"])
         for system, path in paths.items()
     }
-    comparisons = compare(per_query, arguments.baselines)
+    comparisons = compare(per_query, arguments.baselines, arguments.resamples, arguments.seed)
     for row in comparisons:
         if row["measure"] == "MRR@10":
             log.info(
-                "{system} - {baseline}: MRR@10 {difference:+.4f} [{low:+.4f}, {high:+.4f}], p = {p:.4g}".format(**row)
+                "{system} - {baseline}: MRR@10 {difference:+.4f} [{low:+.4f}, {high:+.4f}], p = {p:.4g} (t-test), "
+                "{p_randomisation:.4g} (randomisation)".format(**row)
             )
     n_queries = len(next(iter(per_query.values())))
     write_json({"n_queries": n_queries, "systems": list(paths), "comparisons": comparisons}, arguments.output)

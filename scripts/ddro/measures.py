@@ -1,4 +1,4 @@
-"""Measures of a run, per query and as means over groups of queries; the computing is ir-measures'."""
+"""Measures of a run on each query; the computing is ir-measures'."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ import pyarrow as pa
 
 from ddro.tables import MEASURES, PER_QUERY
 
-GROUPS = ("all", "seen", "unseen")
+PROTOCOLS = ("query", "judgement")
 CUTOFF = 10
 """No measure looks below this rank."""
 
 _IR_MEASURES = {ir_measures.parse_measure(name.replace("MRR@", "RR@")): name for name in MEASURES}
 
 
-def evaluate_run(run: pa.Table, qrels: pa.Table) -> pd.DataFrame:
-    """Return the measures of each query of ``qrels``: index qid (sorted), one float column per name of `MEASURES`.
+def evaluate_run(run: pa.Table, qrels: pa.Table, protocol: str = "query") -> pd.DataFrame:
+    """Return the measures of each instance: index qid and docno (sorted), one float column per name of `MEASURES`.
+
+    With the protocol ``query`` each query of ``qrels`` is one instance, with all its relevant documents; docno is
+    empty. With ``judgement``, that of the paper, each (query, relevant document) is one, and only this document counts
+    as relevant: a query with three relevant documents is measured three times, and at least two times is imperfect.
 
     A query that the run has no documents for counts as zero in every measure. A document is relevant from relevance
     1 on; nDCG has the relevance as gain, the discount log2(rank + 1), and divides by the value of the ideal ranking
@@ -27,55 +31,68 @@ def evaluate_run(run: pa.Table, qrels: pa.Table) -> pd.DataFrame:
     then nothing ties.
 
     Args:
-        run: columns of `tables.RUN`, checked by `runs.check_run`; its queries are among those of ``qrels``.
+        run: columns of `tables.RUN`, as `runs.read_run` returns them; its queries are among those of ``qrels``.
         qrels: columns of `tables.QRELS`.
+        protocol: one of `PROTOCOLS`.
     """
-    top = run.select(["qid", "docno", "rank"]).to_pandas().query("rank <= @CUTOFF")
-    top = top.assign(score=-top["rank"].astype(float)).rename(columns={"qid": "query_id", "docno": "doc_id"})
-    judged = qrels.to_pandas().rename(columns={"qid": "query_id", "docno": "doc_id"})
+    top = run.select(["qid", "docno", "rank"]).filter(pa.compute.less_equal(run["rank"], CUTOFF)).to_pandas()
+    judged = qrels.to_pandas()
+    if protocol == "judgement":
+        judged = judged[judged["relevance"] >= 1]
+        instances = judged[["qid", "docno"]].rename(columns={"docno": "of"})
+        top = top.merge(instances, on="qid")
+        judged = judged.assign(of=judged["docno"])
+    else:
+        instances = judged[["qid"]].drop_duplicates().assign(of="")
+        top, judged = top.assign(of=""), judged.assign(of="")
+    instances = instances.sort_values(["qid", "of"], ignore_index=True)
+    number = pd.Series(instances.index.astype(str), pd.MultiIndex.from_frame(instances))
+    top["query_id"], judged["query_id"] = (
+        number.loc[pd.MultiIndex.from_frame(frame[["qid", "of"]])].to_numpy() for frame in (top, judged)
+    )
+    top = top.assign(score=-top["rank"].astype(float)).rename(columns={"docno": "doc_id"})
+    judged = judged.rename(columns={"docno": "doc_id"})
     values = [
-        (metric.query_id, _IR_MEASURES[metric.measure], metric.value)
-        for metric in ir_measures.iter_calc(list(_IR_MEASURES), judged, top[["query_id", "doc_id", "score"]])
+        (int(metric.query_id), _IR_MEASURES[metric.measure], metric.value)
+        for metric in ir_measures.iter_calc(
+            list(_IR_MEASURES),
+            judged[["query_id", "doc_id", "relevance"]],
+            top[["query_id", "doc_id", "score"]],
+        )
     ]
-    table = pd.DataFrame(values, columns=["qid", "measure", "value"])
-    return table.pivot(index="qid", columns="measure", values="value").loc[:, list(MEASURES)].astype(float)
+    table = pd.DataFrame(values, columns=["instance", "measure", "value"])
+    table = table.pivot(index="instance", columns="measure", values="value").loc[instances.index, list(MEASURES)]
+    index = pd.MultiIndex.from_frame(instances.rename(columns={"of": "docno"}))
+    return table.astype(float).rename_axis(columns=None).set_axis(index)
 
 
-def query_groups(queries: pa.Table, qrels: pa.Table, split: str) -> pd.Series:
-    """Return, for each query of ``split``, "seen" or "unseen" (index qid, sorted).
+def query_properties(queries: pa.Table, qrels: pa.Table, split: str) -> pd.DataFrame:
+    """Return what each query of ``split`` is like: index qid (sorted), and these columns.
 
-    Seen means that one of its relevant documents is relevant to a query of the split ``train`` too, that is, the model
-    has been trained on another query for it. An unseen query's documents are known by content and pseudo queries alone.
+    * ``group``: "seen" if one of its relevant documents is relevant to a query of the split ``train`` too, that is, the
+      model has been trained on another query for it; else "unseen": its documents are known by content and pseudo
+      queries alone.
+    * ``relevant_documents``, ``query_words``: how many it has; words are what white space parts.
 
     Args:
         queries: columns of `tables.QUERIES`.
         qrels: columns of `tables.QRELS`.
     """
-    split_of = queries.to_pandas().set_index("qid")["split"]
+    table = queries.to_pandas().set_index("qid").sort_index()
     relevant = qrels.to_pandas().query("relevance >= 1")
-    trained = set(relevant.loc[relevant["qid"].map(split_of) == "train", "docno"])
+    trained = set(relevant.loc[relevant["qid"].map(table["split"]) == "train", "docno"])
     asked = relevant[relevant["docno"].isin(trained)]["qid"]
-    qids = split_of.index[split_of == split].sort_values()
-    return pd.Series(qids.isin(asked), index=qids, name="group").map({True: "seen", False: "unseen"})
+    table = table[table["split"] == split]
+    return pd.DataFrame(
+        {
+            "group": pd.Series(table.index.isin(asked), table.index).map({True: "seen", False: "unseen"}),
+            "relevant_documents": relevant.groupby("qid").size().reindex(table.index, fill_value=0),
+            "query_words": table["text"].str.split().str.len(),
+        }
+    )
 
 
-def group_means(per_query: pd.DataFrame, groups: pd.Series) -> dict[str, dict[str, float | int | None]]:
-    """Return, for each of `GROUPS`, ``n_queries`` and the mean of each measure (None for a group without queries).
-
-    Args:
-        per_query: the result of `evaluate_run`.
-        groups: the result of `query_groups`, for the same queries.
-    """
-
-    def means(rows: pd.DataFrame) -> dict[str, float | int | None]:
-        values = {name: float(rows[name].mean()) if len(rows) else None for name in MEASURES}
-        return {"n_queries": len(rows), **values}
-
-    groups = groups.loc[per_query.index]
-    return {group: means(per_query if group == "all" else per_query[groups == group]) for group in GROUPS}
-
-
-def per_query_table(per_query: pd.DataFrame, groups: pd.Series) -> pa.Table:
-    """Return the columns of `tables.PER_QUERY`, sorted by qid."""
-    frame = per_query.assign(group=groups).reset_index().sort_values("qid")
+def per_query_table(per_query: pd.DataFrame, properties: pd.DataFrame) -> pa.Table:
+    """Return the columns of `tables.PER_QUERY`, sorted by qid and docno."""
+    frame = per_query.join(properties, on="qid").reset_index()
     return pa.Table.from_pandas(frame[PER_QUERY.names], schema=PER_QUERY, preserve_index=False)

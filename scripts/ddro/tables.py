@@ -26,6 +26,9 @@ SYSTEMS = ("bm25", "sft", "ddro")
 
 MEASURES = ("MRR@10", "R@1", "R@5", "R@10", "Success@1", "Success@10", "nDCG@10")
 PER_QUERY = pa.schema(
-    [("qid", pa.string()), ("group", pa.string())] + [(measure, pa.float64()) for measure in MEASURES]
+    [("qid", pa.string()), ("docno", pa.string()), ("group", pa.string())]
+    + [("relevant_documents", pa.int32()), ("query_words", pa.int32())]
+    + [(measure, pa.float64()) for measure in MEASURES]
 )
-"""One row per query of a split, sorted by qid; ``group`` is seen or unseen."""
+"""One row per instance of a split, sorted by qid and docno; ``group`` is seen or unseen. With the protocol ``query`` an
+instance is a query, and docno is empty; with ``judgement`` it is a query and one of its relevant documents."""

@@ -4,9 +4,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import evaluate
+from ddro.averages import group_means, slice_means, slice_name
 from ddro.command import UserError
 from ddro.files import read_json, read_table, write_table
-from ddro.measures import evaluate_run, group_means, per_query_table, query_groups
+from ddro.measures import evaluate_run, per_query_table, query_properties
 from ddro.runs import write_trec
 from ddro.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, RUN
 
@@ -22,7 +23,7 @@ def ranking(qid, docnos, scores=None):
 
 
 def measure(run, qrels):
-    return evaluate_run(table(RUN, *run), table(QRELS, *qrels))
+    return evaluate_run(table(RUN, *run), table(QRELS, *qrels)).droplevel("docno")
 
 
 def test_measures_by_hand_of_two_relevant_documents_at_ranks_2_and_4():
@@ -91,34 +92,62 @@ QREL_ROWS = [("t1", "A", 1), ("t2", "B", 1), ("t2", "Z", 0), ("v1", "C", 1)]
 QREL_ROWS += [("q1", "A", 1), ("q1", "D", 1), ("q2", "C", 1), ("q3", "D", 1), ("q4", "Z", 1)]
 
 
-def test_seen_means_that_a_relevant_document_has_a_training_query():
-    groups = query_groups(table(QUERIES, *QUERY_ROWS), table(QRELS, *QREL_ROWS), "test")
+def test_properties_of_the_queries():
     # C has a validation query only; Z was judged irrelevant to a training query.
-    assert groups.to_dict() == {"q1": "seen", "q2": "unseen", "q3": "unseen", "q4": "unseen"}
+    queries = [*QUERY_ROWS[:-1], ("q4", " two  words ", "test")]
+    result = query_properties(table(QUERIES, *queries), table(QRELS, *QREL_ROWS), "test")
+    assert result["group"].to_dict() == {"q1": "seen", "q2": "unseen", "q3": "unseen", "q4": "unseen"}
+    assert result["relevant_documents"].tolist() == [2, 1, 1, 1]
+    assert result["query_words"].tolist() == [1, 1, 1, 2]
 
 
-def test_means_of_groups_and_of_an_empty_group():
-    run = ranking("q1", "xA") + ranking("q2", "C")
-    qrels = [row for row in QREL_ROWS if row[0].startswith("q")]
-    per_query = measure(run, qrels)
-    groups = query_groups(table(QUERIES, *QUERY_ROWS), table(QRELS, *QREL_ROWS), "test")
-    means = group_means(per_query, groups)
+def of_each_query(run, protocol="query"):
+    qrels = table(QRELS, *(row for row in QREL_ROWS if row[0].startswith("q")))
+    properties = query_properties(table(QUERIES, *QUERY_ROWS), table(QRELS, *QREL_ROWS), "test")
+    return per_query_table(evaluate_run(table(RUN, *run), qrels, protocol), properties)
+
+
+def test_means_of_groups_and_slices():
+    frame = of_each_query(ranking("q1", "xA") + ranking("q2", "C")).to_pandas()
+    means = group_means(frame, 100, 0)
     assert {group: means[group]["n_queries"] for group in means} == {"all": 4, "seen": 1, "unseen": 3}
     assert [means[group]["MRR@10"] for group in means] == pytest.approx([0.375, 0.5, 1 / 3])
     assert [means[group]["R@10"] for group in means] == pytest.approx([0.375, 0.5, 1 / 3])
-    nobody = group_means(per_query.loc[["q1"]], groups)["unseen"]
-    assert nobody == {"n_queries": 0, **dict.fromkeys(MEASURES)}
+    assert means["seen"]["intervals"]["MRR@10"] == [0.5, 0.5]
+    slices = slice_means(frame, 100, 0)
+    assert [(part["slice"], part["n_queries"], part["R@10"]) for part in slices["relevant_documents"]] == [
+        ("1", 3, pytest.approx(1 / 3)),
+        ("2", 1, 0.5),
+        ("3+", 0, None),
+    ]
+    assert [part["n_queries"] for part in slices["query_words"]] == [4, 0, 0, 0]
+    nobody = group_means(frame[:1], 100, 0)["unseen"]
+    assert nobody == {"n_queries": 0, **dict.fromkeys(MEASURES), "intervals": dict.fromkeys(MEASURES)}
+
+
+def test_names_of_slices():
+    assert [slice_name(*ends) for ends in ((1, 1), (4, 6), (7, None))] == ["1", "4-6", "7+"]
 
 
 def test_per_query_table_has_its_schema_and_order():
-    per_query = measure(ranking("q1", "A"), [("q1", "A", 1), ("q2", "C", 1)])
-    groups = query_groups(table(QUERIES, *QUERY_ROWS), table(QRELS, *QREL_ROWS), "test")
-    result = per_query_table(per_query, groups)
+    result = of_each_query(ranking("q1", "A"))
     assert result.schema.equals(PER_QUERY)
-    assert result.select(["qid", "group", "MRR@10"]).to_pylist() == [
-        {"qid": "q1", "group": "seen", "MRR@10": 1.0},
-        {"qid": "q2", "group": "unseen", "MRR@10": 0.0},
+    assert result.select(["qid", "docno", "group", "MRR@10"]).to_pylist()[:2] == [
+        {"qid": "q1", "docno": "", "group": "seen", "MRR@10": 1.0},
+        {"qid": "q2", "docno": "", "group": "unseen", "MRR@10": 0.0},
     ]
+
+
+def test_the_protocol_of_the_paper_measures_each_relevant_document_alone():
+    result = of_each_query(ranking("q1", "xDA") + ranking("q2", "C"), "judgement")
+    assert result.select(["qid", "docno", "MRR@10", "R@1", "R@10"]).to_pylist() == [
+        {"qid": "q1", "docno": "A", "MRR@10": pytest.approx(1 / 3), "R@1": 0.0, "R@10": 1.0},
+        {"qid": "q1", "docno": "D", "MRR@10": 0.5, "R@1": 0.0, "R@10": 1.0},
+        {"qid": "q2", "docno": "C", "MRR@10": 1.0, "R@1": 1.0, "R@10": 1.0},
+        {"qid": "q3", "docno": "D", "MRR@10": 0.0, "R@1": 0.0, "R@10": 0.0},
+        {"qid": "q4", "docno": "Z", "MRR@10": 0.0, "R@1": 0.0, "R@10": 0.0},
+    ]
+    assert result["relevant_documents"].to_pylist() == [2, 2, 1, 1, 1]
 
 
 @pytest.fixture
@@ -144,6 +173,8 @@ def test_script_writes_means_and_each_query(files):
     assert result["groups"]["all"]["MRR@10"] == pytest.approx(0.375)
     per_query = read_table(files / "sft.parquet", PER_QUERY)
     assert per_query["MRR@10"].to_pylist() == [0.5, 1.0, 0.0, 0.0]
+    assert result["protocol"] == "query"
+    assert result["groups"]["all"]["intervals"]["MRR@10"] == [0.0, 0.75]
     assert np.mean(per_query["R@10"].to_pylist()) == pytest.approx(result["groups"]["all"]["R@10"])
 
 
@@ -152,6 +183,10 @@ def test_script_refuses_what_does_not_fit(files):
         start(files, ranking("q1", "AQ"))
     with pytest.raises(UserError, match=r"run.trec.gz: row 0: qid 't1' is not in the test queries"):
         start(files, ranking("t1", "A"))
+    write_table(table(QRELS, *QREL_ROWS, ("q0", "A", 1)), files / "qrels.parquet", QRELS)
+    with pytest.raises(UserError, match=r"qrels.parquet: row \d: qid 'q0' is not in .*queries.parquet"):
+        start(files, ranking("q1", "A"))
+    write_table(table(QRELS, *QREL_ROWS), files / "qrels.parquet", QRELS)
     write_table(table(QUERIES, *QUERY_ROWS, ("q9", "h", "test")), files / "queries.parquet", QUERIES)
     with pytest.raises(UserError, match=r"query 'q9' of the split 'test' has no relevant document \(1 such"):
         start(files, ranking("q1", "A"))

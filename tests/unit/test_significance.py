@@ -6,7 +6,7 @@ import compare_systems
 from ddro.command import UserError
 from ddro.files import read_json, write_table
 from ddro.measures import per_query_table
-from ddro.significance import compare, paired_t_test
+from ddro.significance import bootstrap_interval, compare, holm, paired_t_test, randomisation_test
 from ddro.tables import MEASURES, PER_QUERY
 
 # Student's own example (Biometrika 6, 1908): hours of sleep gained with two drugs. R's help page of `sleep`
@@ -48,14 +48,54 @@ def test_lists_that_cannot_be_paired(ours, theirs):
         paired_t_test(ours, theirs)
 
 
+def test_bootstrap_interval_is_that_of_scipy():
+    from scipy.stats import bootstrap
+
+    values = np.random.default_rng(1).beta(0.4, 0.6, size=(300, 2))
+    low, high = bootstrap_interval(values, 20_000, seed=3)
+    theirs = bootstrap((values,), np.mean, n_resamples=20_000, method="percentile", axis=0, rng=4)
+    assert low == pytest.approx(theirs.confidence_interval.low, abs=1e-3)
+    assert high == pytest.approx(theirs.confidence_interval.high, abs=1e-3)
+    assert (bootstrap_interval(values, 20_000, seed=3)[0] == low).all()
+
+
+def test_bootstrap_covers_the_true_mean_19_times_in_20():
+    generator = np.random.default_rng(0)
+    intervals = [bootstrap_interval(generator.random((80, 1)), 200, seed) for seed in range(400)]
+    covered = sum(low[0] <= 0.5 <= high[0] for low, high in intervals)
+    assert 360 <= covered <= 395
+
+
+def test_randomisation_on_the_example_of_student_is_the_exact_test_to_rounding():
+    from scipy.stats import permutation_test
+
+    exact = permutation_test(SLEEP, lambda a, b: np.mean(a - b), permutation_type="samples", vectorized=False).pvalue
+    differences = np.subtract(*SLEEP)[:, None]
+    assert exact == pytest.approx(4 / 1024)  # all of the 2^10 signs were tried
+    assert randomisation_test(differences, 200_000, seed=5)[0] == pytest.approx(exact, abs=7e-4)
+
+
+def test_randomisation_of_equal_systems_and_of_the_same_difference_everywhere():
+    differences = np.stack([np.zeros(40), np.full(40, 0.1)], axis=1)
+    assert randomisation_test(differences, 999, seed=0).tolist() == [1.0, 0.001]
+
+
+def test_holm_on_an_example_by_hand():
+    # Sorted 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1 is 0.02, 0.03, 0.06, 0.04; none may be below the one before.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
 def frame(values, qids=None):
     qids = qids or [f"q{number}" for number in range(len(values))]
-    return pd.DataFrame({name: np.asarray(values, float) for name in MEASURES}, index=pd.Index(qids, name="qid"))
+    index = pd.MultiIndex.from_product([qids, [""]], names=["qid", "docno"])
+    return pd.DataFrame({name: np.asarray(values, float) for name in MEASURES}, index=index)
 
 
 def test_every_system_against_every_baseline_but_itself():
     systems = {"bm25": frame([0, 0, 1]), "sft": frame([0, 1, 1]), "ddro": frame([1, 1, 0.5])}
-    results = compare(systems, ["bm25", "sft"])
+    results = compare(systems, ["bm25", "sft"], 100, 0)
     assert len(results) == 4 * len(MEASURES)
     pairs = [(row["system"], row["baseline"]) for row in results if row["measure"] == "MRR@10"]
     assert pairs == [("bm25", "sft"), ("sft", "bm25"), ("ddro", "bm25"), ("ddro", "sft")]
@@ -66,19 +106,19 @@ def test_every_system_against_every_baseline_but_itself():
 def test_queries_are_paired_by_name_not_by_place():
     values = [0.1, 0.5, 0.9]
     shuffled = frame([0.9, 0.1, 0.5], ["q2", "q0", "q1"])
-    assert compare({"sft": frame(values), "ddro": shuffled}, ["sft"])[0]["p"] == 1.0
+    assert compare({"sft": frame(values), "ddro": shuffled}, ["sft"], 100, 0)[0]["p"] == 1.0
 
 
 def test_different_queries_are_refused():
     with pytest.raises(UserError, match=r"sft and ddro were measured on different queries: 'q2' .*\(1 such"):
-        compare({"sft": frame([0, 1, 1]), "ddro": frame([0, 1])}, ["sft"])
+        compare({"sft": frame([0, 1, 1]), "ddro": frame([0, 1])}, ["sft"], 100, 0)
 
 
 def test_other_bad_input():
     with pytest.raises(UserError, match="baseline 'bm25' is not among the systems given"):
-        compare({"sft": frame([0, 1]), "ddro": frame([0, 1])}, ["bm25"])
+        compare({"sft": frame([0, 1]), "ddro": frame([0, 1])}, ["bm25"], 100, 0)
     with pytest.raises(UserError, match="sft: 1 query"):
-        compare({"sft": frame([0]), "ddro": frame([1])}, ["sft"])
+        compare({"sft": frame([0]), "ddro": frame([1])}, ["sft"], 100, 0)
 
 
 def start(folder, *per_query, baselines="sft"):
@@ -88,13 +128,18 @@ def start(folder, *per_query, baselines="sft"):
 
 def test_script(tmp_path):
     for system, values in (("sft", SLEEP[0]), ("ddro", SLEEP[1])):
-        groups = pd.Series("seen", index=frame(values).index)
-        write_table(per_query_table(frame(values), groups), tmp_path / f"{system}.parquet", PER_QUERY)
+        properties = pd.DataFrame({"group": "seen", "relevant_documents": 1, "query_words": 3}, frame(values).index)
+        write_table(
+            per_query_table(frame(values), properties.droplevel("docno")), tmp_path / f"{system}.parquet", PER_QUERY
+        )
     start(tmp_path, f"sft={tmp_path}/sft.parquet", f"ddro={tmp_path}/ddro.parquet")
     result = read_json(tmp_path / "comparison.json")
     assert result["n_queries"] == 10
     assert result["systems"] == ["sft", "ddro"]
-    assert result["comparisons"][0]["p"] == pytest.approx(0.002833, abs=5e-7)
+    (first, *_) = result["comparisons"]
+    assert first["p"] == pytest.approx(0.002833, abs=5e-7)
+    assert first["p_randomisation"] == pytest.approx(4 / 1024, abs=2e-3)
+    assert first["bootstrap"] == pytest.approx([0.9, 2.3], abs=0.15)
     with pytest.raises(UserError, match="at least two systems"):
         start(tmp_path, f"sft={tmp_path}/sft.parquet", f"sft={tmp_path}/ddro.parquet")
     with pytest.raises(SystemExit):

@@ -55,11 +55,12 @@ rule evaluate:
         "../../envs/evaluation.yaml"
     params:
         code=code("evaluate"),
+        settings=settings("evaluation", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: measuring {wildcards.system} on the {wildcards.split} queries"
     shell:
         "python scripts/evaluate.py --run {input.run} --queries {input.queries} --qrels {input.qrels}"
-        " --corpus {input.corpus} --split {wildcards.split} --system {wildcards.system}"
+        " --corpus {input.corpus} --split {wildcards.split} --system {wildcards.system} {params.settings}"
         " --output-metrics {output.metrics} --output-per-query {output.per_query} 2>&1 | tee {log}"
 
 
@@ -78,11 +79,12 @@ rule compare_systems:
         "../../envs/evaluation.yaml"
     params:
         code=code("compare_systems"),
+        settings=settings("evaluation.resamples", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: testing the differences between the systems"
     shell:
         "python scripts/compare_systems.py --per-query bm25={input.bm25} sft={input.sft} ddro={input.ddro}"
-        " --output {output} 2>&1 | tee {log}"
+        " {params.settings} --output {output} 2>&1 | tee {log}"
 
 
 rule plot_training:

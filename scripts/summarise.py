@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         help="folder of the results; read are its DATASET/DOCID/RECIPE/metrics/{SYSTEM,comparison}.test.json, "
-        "and the .tsv files of its benchmarks/ as far as they are there",
+        "the runs/*.timing.json beside them and the .tsv files of its benchmarks/ as far as they are there",
     )
     options.add_argument(
         "--experiments", type=experiment, nargs="+", required=True, metavar="DATASET/DOCID/RECIPE", help="in this order"
@@ -39,28 +39,40 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Read the small files of each experiment and write the three summaries."""
+    from ddro.published import differences, published_result, read_expected
+    from ddro.show_tables import to_html, to_markdown
     from ddro.stage_times import stage_times
-    from ddro.summary import summary_row, tables, to_csv, to_html, to_markdown
+    from ddro.summary import correct, summary_row, tables, to_csv
 
     expected = read_expected(arguments.expected)
-    rows, all_times = [], []
+    rows, all_times, published, slices = [], [], {}, {}
     for name in arguments.experiments:
+        dataset, docid, _ = name.split("/")
         folder = arguments.results / name / "metrics"
         times = stage_times(arguments.results / "benchmarks", name)
         all_times += times
         comparison = read_result(folder / "comparison.test.json")
         for system in SYSTEMS:
             path = folder / f"{system}.test.json"
+            metrics = read_result(path)
+            theirs = published_result(expected, dataset, docid, system)
             try:
-                rows.append(summary_row(name, system, read_result(path), comparison, expected, times))
+                beside = differences(metrics["groups"]["all"], theirs, expected["bounds"])
+                cost = efficiency(arguments.results, name, system)
+                rows.append(summary_row(name, system, metrics, comparison, beside, cost, times))
+                slices[name, system] = metrics["slices"]
             except (KeyError, TypeError) as error:
                 raise UserError(
                     f"{path}, or the comparison beside it, lacks {error}. Delete both and rerun."
                 ) from error
+            if beside:
+                published[name, system] = beside
+                log.info("%s %s: %s", name, system, ", ".join(f"{line.measure} {line.verdict}" for line in beside))
     missing = sum(time.seconds is None for time in dict.fromkeys(all_times))
     log.info("%d experiments, %d rows; %d stages without a time", len(arguments.experiments), len(rows), missing)
 
-    shown = tables(rows, all_times)
+    rows = correct(rows)
+    shown = tables(rows, published, slices, all_times)
     for path, text in (
         (arguments.output_csv, to_csv(rows)),
         (arguments.output_markdown, to_markdown(HEADING, shown)),
@@ -70,28 +82,26 @@ def main(arguments: argparse.Namespace) -> None:
             temporary.write_text(text, encoding="utf-8")
 
 
+def efficiency(results: Path, experiment: str, system: str) -> dict[str, int | float | str]:
+    """Read what gather_run.py wrote of a model's speed and size, or BM25's size; nothing where it isn't there."""
+    timing = results / experiment / f"runs/{system}.test.timing.json"
+    if system == "bm25":
+        files = (results / experiment.split("/")[0] / "bm25/index").glob("**/*")
+        size = sum(file.stat().st_size for file in files if file.is_file())
+        return {"index_mib": size / 2**20} if size else {}
+    if not timing.is_file():
+        return {}
+    found = read_json(timing)
+    sizes = {f"{name}_mib": found[f"{key}_bytes"] / 2**20 for name, key in (("index", "trie"), ("model", "model"))}
+    percentiles = {f"ms_{name}": found["ms_per_query"][name] for name in ("median", "p95")}
+    return {name: found[name] for name in ("beams", "queries_per_s", "device")} | sizes | percentiles
+
+
 def read_result(path: Path) -> dict:
     """Read a JSON file that another rule has made."""
     if not path.is_file():
         raise UserError(f"{path}: no such file. Run snakemake to make it.")
     return read_json(path)
-
-
-def read_expected(path: Path) -> dict:
-    """Read the published percentages: data set -> docid scheme or ``any`` -> system -> measure -> percent."""
-    import yaml
-
-    try:
-        expected = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for dataset, schemes in expected.items():
-            for scheme, systems in schemes.items():
-                for system, percent in systems.items():
-                    for measure in percent.keys() - {"significant"}:
-                        if not 0 <= percent[measure] <= 100:
-                            raise UserError(f"{path}: {dataset}, {scheme}, {system}, {measure}: not a percentage.")
-    except (OSError, yaml.YAMLError, AttributeError, TypeError) as error:
-        raise UserError(f"{path}: expected data set, docid, system, measure: percent ({error}).") from error
-    return expected
 
 
 if __name__ == "__main__":

@@ -114,6 +114,12 @@ def cost(times: Iterable[StageTime], system: str) -> tuple[float | None, float |
     return (None if not own or None in seconds else sum(seconds)), max(peaks, default=None)
 
 
+def training_seconds(times: Iterable[StageTime], system: str) -> float | None:
+    """Return the seconds of the SFT stages and of DDRO that made ``system``; None when one isn't known, or for none."""
+    own = [time.seconds for time in times if system in time.makes and time.name.startswith(("train_sft", "train_ddro"))]
+    return sum(own) if own and None not in own else None
+
+
 def read_benchmark(path: Path) -> tuple[float, float | None]:
     """Return wall-clock seconds and peak resident memory in MiB (None where Snakemake wrote NA) of a benchmark file.
 

@@ -3,33 +3,36 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from ddro.stage_times import StageTime, cost
+from ddro.published import Difference
+from ddro.show_tables import Table
+from ddro.significance import holm
+from ddro.stage_times import StageTime, cost, training_seconds
 from ddro.tables import MEASURES
 
 Row = dict[str, str | int | float | None]
 
+BASELINES = ("sft", "bm25")
+TESTS = ("p", "p_holm", "p_randomisation")
 COLUMNS = (
-    *("dataset", "docid", "recipe", "system", "n_queries", *MEASURES),
+    *("dataset", "docid", "recipe", "system", "protocol", "n_queries", *MEASURES),
+    *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
     *("n_seen", "MRR@10_seen", "R@10_seen", "n_unseen", "MRR@10_unseen", "R@10_unseen"),
-    *("p_vs_sft", "p_vs_bm25", "paper_MRR@10", "paper_R@10", "seconds", "peak_mib"),
+    *(f"{test}_vs_{baseline}" for test in TESTS for baseline in BASELINES),
+    *(f"{kind}_{name}" for kind in ("paper", "verdict") for name in ("MRR@10", "R@1", "R@5", "R@10")),
+    *("beams", "queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib", "device"),
+    *("training_seconds", "seconds", "peak_mib"),
 )
-_TEXT = ("experiment", "system", "where", "stage")
-_WHOLE_NUMBERS = ("n_queries", "n_seen", "n_unseen", "peak_mib")
+_WHOLE_NUMBERS = ("n_queries", "n_seen", "n_unseen", "peak_mib", "beams")
+_ONE_DECIMAL = ("seconds", "training_seconds", "queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib")
 
-
-class Table(NamedTuple):
-    """A table for people: ``rows`` are the cells of ``header``, formatted; - is unknown."""
-
-    title: str
-    note: str
-    header: tuple[str, ...]
-    rows: list[list[str]]
+NOTES = {
+    "query": "one instance per query, with all its relevant documents",
+    "judgement": "the paper's, one instance per query and relevant document",
+}
 
 
 def summary_row(
@@ -37,42 +40,60 @@ def summary_row(
     system: str,
     metrics: Mapping[str, Any],
     comparison: Mapping[str, Any],
-    expected: Mapping[str, Any],
-    times: Iterable[StageTime],
+    published: Sequence[Difference],
+    efficiency: Mapping[str, Any],
+    times: Sequence[StageTime],
 ) -> Row:
     """Return the row of ``system`` in ``experiment`` (dataset/docid/recipe): `COLUMNS` and their values, or None.
 
     Args:
         metrics: what evaluate.py wrote.
-        comparison: what compare_systems.py wrote; p is that of the main measure, MRR@10.
-        expected: config/expected.yaml; its percentages become fractions, as ours are.
+        comparison: what compare_systems.py wrote; p are those of the main measure, MRR@10. `correct` adds Holm's.
+        published: the published measures of the system, beside ours.
+        efficiency: values of the columns ``beams`` to ``device``, as far as they are known.
         times: the stages of the experiment, of which those that made the system are summed.
     """
     dataset, docid, recipe = experiment.split("/")
-    row: Row = {"dataset": dataset, "docid": docid, "recipe": recipe, "system": system}
+    row: Row = dict.fromkeys(COLUMNS)
+    row |= {"dataset": dataset, "docid": docid, "recipe": recipe, "system": system, "protocol": metrics["protocol"]}
     groups = metrics["groups"]
     row |= {"n_queries": groups["all"]["n_queries"]} | {name: groups["all"][name] for name in MEASURES}
+    for name in MEASURES:
+        row[f"{name}_low"], row[f"{name}_high"] = groups["all"]["intervals"][name]
     for group in ("seen", "unseen"):
         row[f"n_{group}"] = groups[group]["n_queries"]
         row |= {f"{name}_{group}": groups[group][name] for name in ("MRR@10", "R@10")}
-    tests = [test for test in comparison["comparisons"] if test["system"] == system and test["measure"] == "MRR@10"]
-    p = {test["baseline"]: test["p"] for test in tests}
-    row |= {"p_vs_sft": p.get("sft"), "p_vs_bm25": p.get("bm25")}
-    published = published_result(expected, dataset, docid, system)
-    for name in ("MRR@10", "R@10"):
-        row[f"paper_{name}"] = published[name] / 100 if name in published else None
+    for test in comparison["comparisons"]:
+        if test["system"] == system and test["measure"] == "MRR@10" and test["baseline"] in BASELINES:
+            row[f"p_vs_{test['baseline']}"] = test["p"]
+            row[f"p_randomisation_vs_{test['baseline']}"] = test["p_randomisation"]
+    for difference in published:
+        row[f"paper_{difference.measure}"] = difference.theirs
+        row[f"verdict_{difference.measure}"] = difference.verdict
+    row |= {name: value for name, value in efficiency.items() if name in COLUMNS}
+    row["training_seconds"] = training_seconds(times, system)
     row["seconds"], row["peak_mib"] = cost(times, system)
-    return {name: row[name] for name in COLUMNS}
+    return row
 
 
-def published_result(expected: Mapping[str, Any], dataset: str, docid: str, system: str) -> Mapping[str, float]:
-    """Return the published percentages of a system by measure, or nothing; BM25 stands under the docid ``any``."""
-    schemes = expected.get(dataset, {})
-    return schemes.get("any", {}).get(system) or schemes.get(docid, {}).get(system) or {}
+def correct(rows: Sequence[Row]) -> list[Row]:
+    """Return ``rows`` with Holm's correction of the t-tests: one family of all tests of the table.
+
+    The same two systems of an experiment are one test, whichever of them the row is about.
+    """
+    tests: dict[tuple, float] = {}
+
+    def key(row: Row, baseline: str) -> tuple:
+        return row["dataset"], row["docid"], row["recipe"], frozenset((row["system"], baseline))
+
+    for row in rows:
+        tests |= {key(row, name): row[f"p_vs_{name}"] for name in BASELINES if row[f"p_vs_{name}"] is not None}
+    corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
+    return [row | {f"p_holm_vs_{name}": corrected.get(key(row, name)) for name in BASELINES} for row in rows]
 
 
 def to_csv(rows: Sequence[Row]) -> str:
-    """Return ``rows`` as CSV: measures and p with six digits, seconds and MiB with one decimal; None is empty."""
+    """Return ``rows`` as CSV: measures and p with six digits, times and sizes with one decimal; None is empty."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -81,90 +102,101 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def tables(rows: Sequence[Row], times: Iterable[StageTime]) -> list[Table]:
-    """Return what a person wants to see of ``rows`` and of all stages (given twice: shown once)."""
+def tables(
+    rows: Sequence[Row],
+    published: Mapping[tuple[str, str], Sequence[Difference]],
+    slices: Mapping[tuple[str, str], Mapping[str, Sequence[Mapping[str, Any]]]],
+    times: Iterable[StageTime],
+) -> list[Table]:
+    """Return what a person wants to see.
+
+    Args:
+        rows: of all experiments and systems.
+        published: (experiment, system) -> what is published of it beside ours; those without are left out.
+        slices: (experiment, system) -> the ``slices`` that evaluate.py wrote.
+        times: all stages (given twice: shown once).
+    """
 
     def select(title: str, note: str, *columns: str) -> Table:
         header = ("experiment", "system", *columns)
         named = ({**row, "experiment": f"{row['dataset']}/{row['docid']}/{row['recipe']}"} for row in rows)
         return Table(title, note, header, [[_cell(name, row[name]) for name in header] for row in named])
 
-    stages = [
-        [time.where, time.name, _cell("seconds", time.seconds), _cell("peak_mib", time.peak_mib)]
-        for time in dict.fromkeys(times)
-    ]
-    return [
-        select("Measures", "Means over the test queries.", "n_queries", *MEASURES),
+    protocols = "; ".join(
+        f"{name}: {note}" for name, note in NOTES.items() if name in {row["protocol"] for row in rows}
+    )
+    shown = [
+        select("Measures", f"Means over the test queries. Protocol {protocols}.", "protocol", "n_queries", *MEASURES),
+        _intervals(rows),
         select(
-            "Significance, published results, cost",
-            "p: paired two-sided t-test on MRR@10. paper: the published number, as a fraction. "
-            "seconds: wall-clock time of all stages that made the system; peak_mib: memory of the largest.",
-            *("p_vs_sft", "p_vs_bm25", "paper_MRR@10", "paper_R@10", "seconds", "peak_mib"),
+            "Significance",
+            "Paired two-sided tests on MRR@10. p: t-test; p_holm: the same, corrected for the number of tests in this "
+            "table (Holm); p_randomisation: Fisher's randomisation test.",
+            *(f"{test}_vs_{baseline}" for baseline in BASELINES for test in TESTS),
         ),
         select(
             "Seen and unseen queries",
             "Seen: a relevant document of the test query has a training query too. Unseen: none has.",
             *("n_seen", "MRR@10_seen", "R@10_seen", "n_unseen", "MRR@10_unseen", "R@10_unseen"),
         ),
+        _slices(slices),
+        select(
+            "Efficiency",
+            "Queries a second and milliseconds a query (median and 95th percentile of its share of a batch) of the "
+            "beam search; index: the trie's arrays, or Lucene's folder; training_seconds: of the SFT stages and "
+            "of DDRO; seconds: of all stages that made the system, one after another; peak_mib: memory of the largest.",
+            *("beams", "queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib", "device"),
+            *("training_seconds", "seconds", "peak_mib"),
+        ),
         Table(
             "Stages",
             "Wall-clock seconds and peak memory of each job as Snakemake measured it; - where it did not.",
             ("where", "stage", "seconds", "peak_mib"),
-            stages,
+            [
+                [time.where, time.name, _cell("seconds", time.seconds), _cell("peak_mib", time.peak_mib)]
+                for time in dict.fromkeys(times)
+            ],
         ),
     ]
+    if published:
+        shown.insert(2, _published(published))
+    return shown
 
 
-def to_markdown(heading: str, tables: Iterable[Table]) -> str:
-    """Return the tables as Markdown whose columns line up on a terminal: text to the left, numbers to the right."""
-    lines = [f"# {heading}", ""]
-    for table in tables:
-        widths = [max(map(len, column)) for column in zip(table.header, *table.rows, strict=True)]
-        rules = [
-            "-" * width if name in _TEXT else "-" * (width - 1) + ":"
-            for name, width in zip(table.header, widths, strict=True)
-        ]
-        lines += [f"## {table.title}", "", textwrap.fill(table.note, 110), ""]
-        for cells in (table.header, rules, *table.rows):
-            aligned = (
-                cell.ljust(width) if name in _TEXT else cell.rjust(width)
-                for name, cell, width in zip(table.header, cells, widths, strict=True)
-            )
-            lines.append(f"| {' | '.join(aligned)} |")
-        lines.append("")
-    return "\n".join(lines)
-
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff }
-body { margin: 2rem auto; padding: 0 1rem; width: fit-content }
-h2 { margin: 2rem 0 0; font-size: 1.15rem } p { margin: .2rem 0 .6rem; color: #57606a; max-width: 60rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #d8dee4; white-space: nowrap }
-th { border-bottom: 2px solid #57606a; font-weight: 600 } .text { text-align: left }
-tbody tr:hover { background: #f3f6f9 }
-"""
-
-
-def to_html(heading: str, tables: Iterable[Table]) -> str:
-    """Return the tables as one HTML page that needs nothing else."""
-    parts = [
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        f"<title>{html.escape(heading)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(heading)}</h1>",
+def _intervals(rows: Sequence[Row]) -> Table:
+    names = ("MRR@10", "R@1", "R@10", "nDCG@10")
+    cells = [
+        [f"{row['dataset']}/{row['docid']}/{row['recipe']}", str(row["system"])]
+        + [f"{row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f}" for name in names]
+        for row in rows
     ]
-    for table in tables:
-        parts.append(f"<h2>{html.escape(table.title)}</h2>\n<p>{html.escape(table.note)}</p>\n<table>")
-        parts.append(f"<thead>{_html_row('th', table.header, table.header)}</thead>\n<tbody>")
-        parts += [_html_row("td", table.header, row) for row in table.rows]
-        parts.append("</tbody>\n</table>")
-    return "\n".join([*parts, "</body>\n</html>\n"])
+    note = "How far the means depend on which queries were drawn: percentile bootstrap over the queries."
+    return Table("95 % intervals", note, ("experiment", "system", *names), cells)
 
 
-def _html_row(tag: str, header: Sequence[str], cells: Sequence[str]) -> str:
-    row = ""
-    for name, cell in zip(header, cells, strict=True):
-        row += f"<{tag} class={'text' if name in _TEXT else 'number'}>{html.escape(cell)}</{tag}>"
-    return f"<tr>{row}</tr>"
+def _published(published: Mapping[tuple[str, str], Sequence[Difference]]) -> Table:
+    header = ("experiment", "system", "measure", "ours", "paper", "difference", "verdict")
+    cells = [
+        [*key, line.measure, f"{100 * line.ours:.2f}", f"{100 * line.theirs:.2f}", f"{line.points:+.2f}", line.verdict]
+        for key, lines in published.items()
+        for line in lines
+    ]
+    note = "In percent; the difference in points. The bounds of OK and close stand in config/expected.yaml."
+    return Table("Beside the paper", note, header, cells)
+
+
+def _slices(slices: Mapping[tuple[str, str], Mapping[str, Sequence[Mapping[str, Any]]]]) -> Table:
+    names = ("MRR@10", "R@10")
+    cells = [
+        [*key, column.replace("_", " "), part["slice"], str(part["n_queries"])]
+        + [_cell(name, part[name]) for name in names]
+        for key, columns in slices.items()
+        for column, parts in columns.items()
+        for part in parts
+        if part["n_queries"]
+    ]
+    note = "By the number of a query's relevant documents, and by its words; few queries, wide intervals."
+    return Table("Slices of the queries", note, ("experiment", "system", "of", "slice", "n_queries", *names), cells)
 
 
 def _cell(name: str, value: str | int | float | None) -> str:
@@ -174,9 +206,9 @@ def _cell(name: str, value: str | int | float | None) -> str:
         return value
     if name in _WHOLE_NUMBERS:
         return f"{value:.0f}"
-    if name == "seconds":
+    if name in _ONE_DECIMAL:
         return f"{value:.1f}"
-    if name.startswith("p_vs_") and value < 0.0001:
+    if name.startswith("p_") and value < 0.0001:
         return "<0.0001"
     return f"{value:.4f}"
 
@@ -186,4 +218,4 @@ def _csv_cell(name: str, value: str | int | float | None) -> str:
         return ""
     if isinstance(value, str | int):
         return str(value)
-    return f"{value:.1f}" if name in ("seconds", "peak_mib") else f"{value:.6g}"
+    return f"{value:.1f}" if name in (*_ONE_DECIMAL, "peak_mib") else f"{value:.6g}"

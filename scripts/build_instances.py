@@ -6,8 +6,7 @@ from pathlib import Path
 
 from ddro import tables
 from ddro.command import UserError, log, progress, run
-from ddro.files import check_foreign_key, read_json, read_table
-from ddro.source import row_writer
+from ddro.files import check_foreign_key, read_json, read_table, row_writer
 
 
 def parser() -> argparse.ArgumentParser:

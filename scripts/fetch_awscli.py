@@ -7,8 +7,9 @@ import pyarrow as pa
 
 from ddro import tables
 from ddro.awscli import read_packages
-from ddro.command import UserError, log, run
-from ddro.files import write_json, write_table
+from ddro.collection import Collection, add_options
+from ddro.command import UserError, run
+from ddro.files import write_table
 from ddro.packages import package_folder
 
 
@@ -16,8 +17,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--awscli", type=Path, help="folder of the package awscli (default: the installed one)")
     options.add_argument("--botocore", type=Path, help="folder of the package botocore (default: the installed one)")
-    options.add_argument("--output", type=Path, required=True, help="folder for documents, queries and qrels (Parquet)")
-    options.add_argument("--report", type=Path, required=True, help="JSON file for what was found and what left out")
+    add_options(options)
     return options
 
 
@@ -34,23 +34,11 @@ def main(arguments: argparse.Namespace) -> None:
         tables.DOCUMENTS,
         ["docno"],
     )
-    rows = [{"qid": need.qid, "text": need.text, "kind": need.kind} for need in needs]
-    write_table(
-        pa.Table.from_pylist(rows, tables.RAW_QUERIES),
-        arguments.output / "queries.parquet",
-        tables.RAW_QUERIES,
-        ["qid"],
-    )
-    rows = [{"qid": need.qid, "docno": docno, "relevance": 1} for need in needs for docno in need.docnos]
-    write_table(
-        pa.Table.from_pylist(rows, tables.QRELS), arguments.output / "qrels.parquet", tables.QRELS, ["qid", "docno"]
-    )
-
-    report = {"documents": len(documents), "queries": len(needs), "qrels": len(rows), "left_out": dict(left_out)}
-    log.info("%d documents, %d queries, %d judgements", len(documents), len(needs), len(rows))
-    for reason, count in sorted(left_out.items()):
-        log.info("left out: %d %s", count, reason)
-    write_json(report, arguments.report)
+    collection = Collection(tolerance=0)
+    collection.left_out = left_out
+    collection.queries = {need.qid: (need.text, need.kind) for need in needs}
+    collection.judgements = {(need.qid, docno): 1 for need in needs for docno in need.docnos}
+    collection.write(arguments, "built in", {document.docno for document in documents})
 
 
 if __name__ == "__main__":

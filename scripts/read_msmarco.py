@@ -1,10 +1,11 @@
 """Read the MS MARCO document ranking data: the documents judged for a training query, and all queries."""
 
 import argparse
-from collections import Counter
+from collections.abc import Container
 from pathlib import Path
 
-from ddro.command import UserError, log, run
+from ddro.collection import Collection, add_options
+from ddro.command import UserError, run
 
 KINDS = ("train", "dev")
 
@@ -12,114 +13,95 @@ KINDS = ("train", "dev")
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         description=__doc__,
-        epilog="Only documents judged relevant to a training query are kept, so that the memory and the disk hold a "
-        "tenth of the collection. Judgements of other documents are left out and counted.",
+        epilog="The judgements are read first. Then one pass over the documents writes those judged relevant to a "
+        "training query, a tenth of the collection, and holds no document but the current one.",
     )
     options.add_argument("--documents", type=Path, required=True, help="msmarco-docs.tsv.gz: docno, url, title, body")
     for kind in KINDS:
         options.add_argument(f"--{kind}-queries", type=Path, required=True, help=f"msmarco-doc{kind}-queries.tsv.gz")
         options.add_argument(f"--{kind}-qrels", type=Path, required=True, help=f"msmarco-doc{kind}-qrels.tsv.gz")
-    options.add_argument(
-        "--max-malformed", type=float, default=0.001, help="stop above this share of malformed lines in a file (0.001)"
-    )
-    options.add_argument("--output", type=Path, required=True, help="folder for documents, queries and qrels (Parquet)")
-    options.add_argument("--report", type=Path, required=True, help="JSON file for what was found and what left out")
+    add_options(options)
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
-    import pyarrow as pa
-
-    from ddro.files import write_json, write_table
-    from ddro.tables import QRELS, RAW_QUERIES
-
-    left_out: Counter = Counter()
-    queries, judgements = {}, {}
+    collection = Collection(arguments.max_invalid)
+    options = vars(arguments)
     for kind in KINDS:
-        options = vars(arguments)
-        read_queries(options[f"{kind}_queries"], kind, arguments.max_malformed, queries, left_out)
-        read_qrels(options[f"{kind}_qrels"], kind, arguments.max_malformed, judgements, left_out)
-    judged = {docno for (_, docno), (relevance, kind) in judgements.items() if kind == "train" and relevance > 0}
-    if not judged:
+        read_queries(collection, options[f"{kind}_queries"], kind)
+    wanted: set[str] = set()
+    for kind in KINDS:
+        judged = read_qrels(collection, options[f"{kind}_qrels"])
+        wanted |= judged if kind == "train" else set()
+    if not wanted:
         raise UserError(f"{arguments.train_qrels}: no document is relevant, so the collection would be empty.")
-    kept = keep_documents(arguments.documents, judged, arguments.max_malformed, arguments.output, left_out)
-    if missing := len(judged) - len(kept):
-        left_out["judged documents that are not in the collection"] = missing
+    judged = {docno for _, docno in collection.judgements}
+    known = write_documents(collection, arguments.documents, wanted, judged, arguments.output)
+    kept = wanted & known
     if not kept:
-        raise UserError(f"{arguments.documents}: holds none of the {len(judged)} judged documents.")
-
-    rows = []
-    for (qid, docno), (relevance, kind) in judgements.items():
-        if qid not in queries:
-            left_out[f"{kind} judgements of a query that is not there"] += 1
-        elif docno not in kept:
-            left_out[f"{kind} judgements of a document that is not kept"] += 1
-        else:
-            rows.append({"qid": qid, "docno": docno, "relevance": relevance})
-    write_table(pa.Table.from_pylist(rows, QRELS), arguments.output / "qrels.parquet", QRELS, ["qid", "docno"])
-    table = pa.Table.from_pylist(list(queries.values()), RAW_QUERIES)
-    write_table(table, arguments.output / "queries.parquet", RAW_QUERIES, ["qid"])
-
-    log.info("%d documents, %d queries, %d judgements", len(kept), len(queries), len(rows))
-    for reason, count in sorted(left_out.items()):
-        log.info("left out: %d %s", count, reason)
-    report = {"documents": len(kept), "queries": len(queries), "qrels": len(rows), "left_out": dict(left_out)}
-    write_json(report, arguments.report)
+        raise UserError(f"{arguments.documents}: holds none of the {len(wanted)} judged documents.")
+    collection.write(arguments, "documents with a judged training query", kept, known)
 
 
-def read_queries(path: Path, kind: str, tolerance: float, queries: dict[str, dict], left_out: Counter) -> None:
-    """Add the queries (qid, text) of a file to ``queries``."""
-    from ddro.source import SourceLines
-
-    lines = SourceLines(path, tolerance)
+def read_queries(collection: Collection, path: Path, kind: str) -> None:
+    """Add the queries (qid, text) of a file."""
+    lines = collection.lines(path)
     for line in lines:
         fields = line.split("\t")
         if len(fields) != 2 or not fields[0]:
             lines.reject("not the 2 columns qid, text")
         elif not fields[1].strip():
             lines.reject("a query without text")
-        elif fields[0] in queries:
-            lines.reject("a qid that was there before")
+        elif fields[0] in collection.queries:
+            same_file = collection.queries[fields[0]][1] == kind
+            lines.reject("a qid that was there before" if same_file else "a qid of the training queries, too")
         else:
-            queries[fields[0]] = {"qid": fields[0], "text": fields[1].strip(), "kind": kind}
-    left_out.update({f"{kind} query lines: {reason}": count for reason, count in lines.rejected.items()})
+            collection.queries[fields[0]] = (fields[1].strip(), kind)
 
 
-def read_qrels(path: Path, kind: str, tolerance: float, judgements: dict[tuple, tuple], left_out: Counter) -> None:
-    """Add the judgements (qid, unused, docno, relevance) of a file: (qid, docno) -> (relevance, kind)."""
-    from ddro.source import SourceLines
-
-    lines = SourceLines(path, tolerance)
+def read_qrels(collection: Collection, path: Path) -> set[str]:
+    """Add the judgements (qid, unused, docno, relevance) of a file; return the docnos judged relevant."""
+    relevant = set()
+    lines = collection.lines(path)
     for line in lines:
         fields = line.split()
         if len(fields) != 4 or not fields[3].lstrip("-").isdecimal():
             lines.reject("not the 4 columns qid, 0, docno, relevance")
-        elif (fields[0], fields[2]) in judgements:
+        elif (fields[0], fields[2]) in collection.judgements:
             lines.reject("a judgement that was there before")
         else:
-            judgements[fields[0], fields[2]] = (int(fields[3]), kind)
-    left_out.update({f"{kind} qrels lines: {reason}": count for reason, count in lines.rejected.items()})
+            collection.judgements[fields[0], fields[2]] = int(fields[3])
+            if int(fields[3]) > 0:
+                relevant.add(fields[2])
+    return relevant
 
 
-def keep_documents(path: Path, wanted: set[str], tolerance: float, output: Path, left_out: Counter) -> set[str]:
-    """Write the wanted documents in the order of the file, without holding them; return the docnos found."""
-    from ddro.source import SourceLines, row_writer
+def write_documents(
+    collection: Collection, path: Path, wanted: Container[str], judged: Container[str], output: Path
+) -> set[str]:
+    """Write the wanted documents in the order of the file; return the docnos of all judged ones that are there."""
+    from ddro.files import row_writer
     from ddro.tables import DOCUMENTS
 
     found: set[str] = set()
-    lines = SourceLines(path, tolerance)
+    lines = collection.lines(path)
     with row_writer(output / "documents.parquet", DOCUMENTS) as add:
         for line in lines:
             if line.count("\t") != 3:
                 lines.reject("not the 4 columns docno, url, title, body")
                 continue
-            docno, url, title, body = line.split("\t")
+            docno = line[: line.index("\t")]
+            if docno not in judged:
+                continue
             if docno in found:
                 lines.reject("a docno that was there before")
-            elif docno in wanted:
-                found.add(docno)
+                continue
+            found.add(docno)
+            if docno in wanted:
+                docno, url, title, body = line.split("\t")
+                if not body.strip():
+                    collection.noted["documents with an empty body"] += 1
                 add({"docno": docno, "url": url, "title": title, "body": body})
-    left_out.update({f"document lines: {reason}": count for reason, count in lines.rejected.items()})
     return found
 
 

@@ -9,7 +9,7 @@ import pyarrow as pa
 from ddro import tables
 from ddro.command import UserError, log, run
 from ddro.files import check_foreign_key, read_table, write_json, write_table
-from ddro.splits import Query, hold_out, keep_official
+from ddro.splits import Query, has_official_split, hold_out, keep_official
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
+    corpus = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])
     queries = read_table(arguments.queries, tables.RAW_QUERIES, ["qid"])
     qrels = read_table(arguments.qrels, tables.QRELS, ["qid", "docno"])
     check_foreign_key(qrels, arguments.qrels, "qid", queries["qid"], str(arguments.queries))
@@ -48,8 +48,9 @@ def main(arguments: argparse.Namespace) -> None:
         for row in queries.to_pylist()
         if row["qid"] in relevant
     ]
-    if any(query.kind == "dev" for query in judged):
-        log.info("the collection has an official test set (dev): it is kept")
+    kinds = {query.kind for query in judged}
+    if has_official_split(kinds):
+        log.info("the collection has an official test set: it is kept")
         splits, left_out = keep_official(judged, validation_share=arguments.validation_share), Counter()
     else:
         splits, left_out = hold_out(
@@ -58,11 +59,18 @@ def main(arguments: argparse.Namespace) -> None:
             validation_share=arguments.validation_share,
             unseen_share=arguments.unseen_share,
             max_overlap=arguments.max_overlap,
+            held_out_kinds={"heading"} & kinds or kinds,
         )
     sizes = Counter(splits.values())
-    for split in tables.SPLITS:
+    needed = tables.SPLITS if "train" in kinds or not has_official_split(kinds) else ("validation", "test")
+    for split in needed:
         if not sizes[split]:
             raise UserError(f"no query is left for the split {split!r}: raise its share or corpus.top_k in the recipe.")
+    if not sizes["train"]:
+        log.warning("no query trains: pseudo queries carry the training")
+    tested = {query.text for query in judged if splits.get(query.qid) == "test"}
+    trained = Counter(query.text for query in judged if splits.get(query.qid) == "train")
+    left_out["(kept) training queries with the text of a test query"] = sum(trained[text] for text in tested)
 
     kept = [query for query in judged if query.qid in splits]
     rows = [{"qid": query.qid, "text": query.text, "split": splits[query.qid]} for query in kept]

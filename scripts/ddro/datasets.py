@@ -9,7 +9,7 @@ from typing import Any
 from ddro.command import UserError
 from ddro.schema import did_you_mean, read_yaml
 
-VARIANT = ("by", "dev")
+VARIANT = ("by", "dev_queries")
 """Keys that an entry with `like` may change: only Natural Questions has variants."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,7 +79,7 @@ def write_table(table: pa.Table, path: Path | str, schema: pa.Schema, unique: li
 def read_table(path: Path | str, schema: pa.Schema, unique: list[str] | None = None) -> pa.Table:
     """Read a Parquet table and check it; a `UserError` names the file, and the row where there is one."""
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, columns=_there(path, schema))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file. Run snakemake to make it.") from error
     except (pa.ArrowInvalid, OSError) as error:
@@ -87,8 +87,47 @@ def read_table(path: Path | str, schema: pa.Schema, unique: list[str] | None = N
     return check_table(table, path, schema, unique)
 
 
-def check_table(table: pa.Table, path: Path | str, schema: pa.Schema, unique: list[str] | None = None) -> pa.Table:
-    """Return ``table`` with the columns and types of ``schema``.
+@contextmanager
+def row_writer(path: Path, schema: pa.Schema, rows_a_group: int = 1024) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that adds a row to a Parquet table; the memory holds ``rows_a_group`` rows at most.
+
+    The file appears, whole, when the context ends without an error.
+    """
+    rows: list[dict[str, Any]] = []
+
+    def flush() -> None:
+        writer.write_table(pa.Table.from_pylist(rows, schema))
+        rows.clear()
+
+    def add(row: dict[str, Any]) -> None:
+        rows.append(row)
+        if len(rows) == rows_a_group:
+            flush()
+
+    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        yield add
+        if rows:
+            flush()
+
+
+def read_batches(path: Path | str, schema: pa.Schema, rows: int = 1024) -> Iterator[pa.Table]:
+    """Yield the rows of a Parquet table, so many at a time, each part checked as by `read_table`."""
+    with pq.ParquetFile(path) as file:
+        for number, batch in enumerate(file.iter_batches(rows, columns=_there(path, schema))):
+            part = pa.Table.from_batches([batch])
+            yield check_table(part, path, schema, first_row=number * rows)
+
+
+def _there(path: Path | str, schema: pa.Schema) -> list[str] | None:
+    """The columns to read; None for all where one is missing, so that the message can tell those found."""
+    names = pq.read_schema(path).names
+    return schema.names if set(schema.names) <= set(names) else None
+
+
+def check_table(
+    table: pa.Table, path: Path | str, schema: pa.Schema, unique: list[str] | None = None, first_row: int = 0
+) -> pa.Table:
+    """Return ``table`` with the columns and types of ``schema``; its rows are those of the file from ``first_row`` on.
 
     Raises:
         UserError: a missing column, a type that doesn't convert, a null, or two rows that agree in ``unique``.
@@ -104,7 +143,7 @@ def check_table(table: pa.Table, path: Path | str, schema: pa.Schema, unique: li
     for name in schema.names:
         if table[name].null_count:
             row = pc.index(pc.is_null(table[name]), True).as_py()
-            raise UserError(f"{path}: row {row}: {name} is empty.")
+            raise UserError(f"{path}: row {first_row + row}: {name} is empty.")
     if unique:
         check_unique(table, path, unique)
     return table

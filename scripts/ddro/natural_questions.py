@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 TAG = re.compile(r"<[^<>]*>")
 HEADING = re.compile(r"<H1>(.*?)</H1>", re.DOTALL)
+PARAGRAPH = re.compile(r"<P>(.*?)</P>", re.DOTALL)
 
 
 class Example(NamedTuple):
@@ -20,14 +21,15 @@ class Example(NamedTuple):
     question: str
     url: str
     title: str
-    text: str
+    page: str
+    """The page as words and HTML tags between blanks: see `page_text`."""
 
 
 def parse_example(record: Mapping[str, Any]) -> Example:
     """Read one record of the simplified training file or of the original development file.
 
     The first has the page as ``document_text`` (words and HTML tags between blanks) and no title: its first H1 heading
-    is the title. The second has ``document_title`` and the page as ``document_tokens``. HTML tags are dropped.
+    is the title. The second has ``document_title`` and the page as ``document_tokens``.
 
     Raises:
         ValueError: what the record lacks.
@@ -51,8 +53,22 @@ def parse_example(record: Mapping[str, Any]) -> Example:
         question=_words(record["question_text"]),
         url=html.unescape(str(record["document_url"])),
         title=title,
-        text=_words(marked_up),
+        page=marked_up,
     )
+
+
+def page_text(page: str) -> str:
+    """The abstract of a page, its first paragraph with words, then the rest of what follows its heading; no HTML tags.
+
+    The order matters, for models read no more than the beginning, and there many pages have a table.
+    """
+    heading = HEADING.search(page)
+    body = page[heading.end() :] if heading else page
+    for paragraph in PARAGRAPH.finditer(body):
+        if abstract := _words(paragraph.group(1)):
+            rest = _words(body[: paragraph.start()] + " " + body[paragraph.end() :])
+            return f"{abstract} {rest}".rstrip()
+    return _words(body)
 
 
 def title_key(title: str) -> str:
@@ -65,9 +81,14 @@ def title_key(title: str) -> str:
     return " ".join(re.findall(r"\w+|[^\w\s]", letters))
 
 
-def page_docno(title: str) -> str:
-    """The docno of a page: a 64-bit hash of its `title_key`, so it depends on no order and no other page."""
-    return "nq-" + hashlib.blake2b(title_key(title).encode(), digest_size=8).hexdigest()
+def page_docno(example: Example, by: str) -> str:
+    """The docno of a page, a 64-bit hash, so it depends on no order and no other page.
+
+    ``by`` title: pages with the same `title_key` are one document; by id: those with the same URL, which names a
+    revision of a page.
+    """
+    key = title_key(example.title) if by == "title" else example.url
+    return "nq-" + hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
 
 def _words(text: str) -> str:

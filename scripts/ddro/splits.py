@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ddro.text import content_stems, fraction_of_hash, jaccard
@@ -19,23 +19,36 @@ class Query:
     docnos: tuple[str, ...]
 
 
-def most_judged(judged: Mapping[str, int], top_k: int) -> list[str]:
-    """The ``top_k`` docnos with most judged queries (at least one), most judged first, ties by docno (METHOD 2)."""
-    ranked = sorted((docno for docno, count in judged.items() if count > 0), key=lambda docno: (-judged[docno], docno))
-    return ranked[:top_k]
+def most_judged(judged: Mapping[str, int], top_k: int, every: Iterable[str] = ()) -> list[str]:
+    """The ``top_k`` docnos with most judged queries, most judged first, ties by docno (METHOD 2).
 
-
-def keep_official(queries: Sequence[Query], *, validation_share: float, test_kind: str = "dev") -> dict[str, str]:
-    """Split as the collection does: queries of ``test_kind`` test, the others train.
-
-    Of the others, ``validation_share`` validate, by a hash of their text.
+    Documents without a judged query come only from ``every``, after the others.
     """
-    return {
-        query.qid: "test"
-        if query.kind == test_kind
-        else ("validation" if fraction_of_hash(query.text) < validation_share else "train")
-        for query in queries
-    }
+    candidates = {docno for docno, count in judged.items() if count > 0}.union(every)
+    return sorted(candidates, key=lambda docno: (-judged.get(docno, 0), docno))[:top_k]
+
+
+def has_official_split(kinds: Iterable[str]) -> bool:
+    """Whether the collection itself says which queries test."""
+    return not {"test", "dev"}.isdisjoint(kinds)
+
+
+def keep_official(queries: Sequence[Query], *, validation_share: float) -> dict[str, str]:
+    """Split as the collection does, by the kinds train, dev, test.
+
+    Queries of kind test test and those of dev validate; where there is no kind test, those of dev test. Where nothing
+    validates yet, ``validation_share`` of the training queries do, by a hash of their text; where nothing trains
+    either, that share of the test queries do.
+    """
+    kinds = {query.kind for query in queries}
+    names = {"test": "test", "dev": "validation"} if "test" in kinds else {"dev": "test"}
+    splits = {query.qid: names.get(query.kind, "train") for query in queries}
+    if "validation" not in splits.values():
+        carved = "train" if "train" in splits.values() else "test"
+        for query in queries:
+            if splits[query.qid] == carved and fraction_of_hash(query.text) < validation_share:
+                splits[query.qid] = "validation"
+    return splits
 
 
 def hold_out(
@@ -45,13 +58,13 @@ def hold_out(
     validation_share: float,
     unseen_share: float,
     max_overlap: float,
-    held_out_kind: str = "heading",
+    held_out_kinds: Container[str] = ("heading",),
 ) -> tuple[dict[str, str], Counter]:
     """Assign each qid to train, validation or test by a hash of its text, and count what is left out.
 
-    * ``unseen_share`` of the documents, by a hash of the docno, are unseen: their queries of ``held_out_kind`` test,
+    * ``unseen_share`` of the documents, by a hash of the docno, are unseen: their queries of ``held_out_kinds`` test,
       their others are dropped, so that training never meets them.
-    * Of the other queries of ``held_out_kind``, in the order of their hash, ``test_share`` of all queries test and
+    * Of the other queries of ``held_out_kinds``, in the order of their hash, ``test_share`` of all queries test and
       ``validation_share`` validate; a query is taken only if each of its documents keeps a training query and its
       overlap (Jaccard of content-word stems) with every training query of its documents is below ``max_overlap``.
     * The rest train.
@@ -64,7 +77,7 @@ def hold_out(
     for query in queries:
         if not any(fraction_of_hash(docno) < unseen_share for docno in query.docnos):
             splits[query.qid] = "train"
-        elif query.kind == held_out_kind:
+        elif query.kind in held_out_kinds:
             splits[query.qid] = "test"
         else:
             counts["queries dropped because their document is unseen"] += 1
@@ -85,7 +98,7 @@ def hold_out(
     unseen_tests = sum(split == "test" for split in splits.values())
     quotas = [("test", round(test_share * len(queries)) - unseen_tests)]
     quotas += [("validation", round(validation_share * len(queries)))]
-    candidates = [query for query in queries if query.kind == held_out_kind and splits.get(query.qid) == "train"]
+    candidates = [query for query in queries if query.kind in held_out_kinds and splits.get(query.qid) == "train"]
     in_order = iter(sorted(candidates, key=lambda query: (fraction_of_hash(query.text), query.qid)))
     for split, quota in quotas:
         taken = 0

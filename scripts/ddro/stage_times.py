@@ -46,6 +46,8 @@ ORDER = (
     Stage(_DATASET, "fetch_file", optional=True),
     Stage(_DATASET, "read_msmarco", optional=True),
     Stage(_DATASET, "read_nq", optional=True),
+    Stage(_DATASET, "read_folder", optional=True),
+    Stage(_DATASET, "read_ir_datasets", optional=True),
     Stage(_DATASET, "sample_corpus"),
     Stage(_DATASET, "split_queries"),
     Stage(_DATASET, "embed_documents", _GENERATIVE, schemes=("pq", "rq")),

@@ -83,6 +83,23 @@ def test_the_corpus_is_sampled(root, collection):
     assert len(pq.read_table(collection.folder / "corpus.parquet")) == 1
 
 
+def test_documents_without_judged_queries_come_last_where_all_are_kept(root, collection):
+    finished = sample(root, collection, keep="all")
+    assert finished.returncode == 0, finished.stderr
+    rows = pq.read_table(collection.folder / "corpus.parquet").to_pylist()
+    assert [(row["docno"], row["judged_queries"]) for row in rows] == [("d0", 4), ("d1", 4), ("d2", 0)]
+
+
+def test_a_collection_without_training_queries_is_split_and_told(root, collection):
+    for query in collection.queries:
+        query["kind"] = "test"
+    finished = split(root, collection)
+    assert finished.returncode == 0, finished.stderr
+    assert "no query trains: pseudo queries carry the training" in finished.stderr
+    splits = pq.read_table(collection.folder / "out_queries.parquet")["split"].to_pylist()
+    assert set(splits) == {"test", "validation"}
+
+
 def test_the_queries_are_split(root, collection):
     collection.qrels.append({"qid": "q1", "docno": "d2", "relevance": 1})  # outside the corpus: left out
     collection.queries.append({"qid": "lost", "text": "about a document elsewhere", "kind": "heading"})
@@ -156,7 +173,7 @@ def test_the_embedded_data_set_is_read_from_the_folders_of_its_packages(root, tm
     options += ["--output", tmp_path / "raw", "--report", tmp_path / "report.json"]
     finished = start(root, "fetch_awscli.py", *options)
     assert finished.returncode == 0, finished.stderr
-    assert "1 documents, 1 queries, 1 judgements" in finished.stderr
+    assert "1 documents, 1 queries, 1 qrels" in finished.stderr
     assert pq.read_table(tmp_path / "raw/queries.parquet").to_pylist() == [
         {"qid": "q00000", "text": "to list all users of an account", "kind": "heading"}
     ]

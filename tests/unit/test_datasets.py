@@ -13,9 +13,9 @@ KEYS = {"title", "source", "licence", "citation", "reader", "keep", "max_invalid
 def test_the_shipped_data_sets_are_described_whole(root):
     for name, dataset in yaml.safe_load((root / "config" / "datasets.yaml").read_text()).items():
         if "like" in dataset:
-            assert set(dataset) == {"like", "by", "dev"}, name
+            assert set(dataset) == {"like", "by", "dev_queries"}, name
             continue
-        assert set(dataset) - {"expected", "by", "dev"} == KEYS, name
+        assert set(dataset) - {"expected", "by", "dev_queries"} == KEYS, name
         for file in dataset["files"]:
             assert {"name", "url", "size", "md5"} == set(file), name
             assert file["url"].startswith("https://") and file["url"].endswith("/" + file["name"])

@@ -11,8 +11,10 @@ from ddro.files import (
     check_foreign_key,
     check_table,
     check_unique,
+    read_batches,
     read_json,
     read_table,
+    row_writer,
     whole,
     write_json,
     write_table,
@@ -189,3 +191,32 @@ def test_a_file_that_is_no_table_is_named(tmp_path):
         (tmp_path / "cut.parquet").write_bytes(content)
         with pytest.raises(UserError, match=r"cut\.parquet: not a Parquet file"):
             read_table(tmp_path / "cut.parquet", QRELS)
+
+
+def test_rows_are_written_in_groups_whole_or_not_at_all(tmp_path):
+    schema = pa.schema({"number": pa.int32()})
+    with row_writer(tmp_path / "a.parquet", schema, rows_a_group=2) as add:
+        for number in range(5):
+            add({"number": number})
+        assert not (tmp_path / "a.parquet").exists()
+    with pq.ParquetFile(tmp_path / "a.parquet") as file:
+        assert file.metadata.num_row_groups == 3
+        assert file.read()["number"].to_pylist() == [0, 1, 2, 3, 4]
+
+    with pytest.raises(RuntimeError), row_writer(tmp_path / "b.parquet", schema) as add:
+        add({"number": 1})
+        raise RuntimeError
+    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+
+def test_a_table_is_read_in_parts_that_are_checked(tmp_path):
+    path = tmp_path / "q.parquet"
+    write_table(pa.Table.from_pylist(QREL_ROWS, QRELS), path, QRELS)
+    parts = list(read_batches(path, QRELS, rows=2))
+    assert [part.num_rows for part in parts] == [2, 1]
+    assert pa.concat_tables(parts).to_pylist() == QREL_ROWS
+    pq.write_table(pa.Table.from_pylist([*QREL_ROWS, {"qid": "q3", "docno": None, "relevance": 1}], QRELS), path)
+    with pytest.raises(UserError, match="q.parquet: row 3: docno is empty"):
+        list(read_batches(path, QRELS, rows=2))
+    with pytest.raises(UserError, match="column 'url' is missing"):
+        list(read_batches(path, CORPUS))

@@ -6,7 +6,7 @@ import pytest
 import read_nq
 from ddro.command import UserError
 from ddro.files import read_json, read_table
-from ddro.natural_questions import Example, page_docno, parse_example, title_key
+from ddro.natural_questions import Example, page_docno, page_text, parse_example, title_key
 from ddro.tables import DOCUMENTS, QRELS, RAW_QUERIES
 
 
@@ -34,16 +34,30 @@ def dev(example_id, question, title, tokens=("<H1>", "Heading", "</H1>", "words"
 URL = "https://en.wikipedia.org//w/index.php?title=X&oldid=1"
 
 
+def of_title(title):
+    """The docno of a page by its title."""
+    return page_docno(Example("", "", "", title, ""), "title")
+
+
 def test_a_training_record():
     record = train(-5, " who  is it ", "Lost ( TV series )", '<Table> <Td_colspan="2"> a < b </Td> </Table>')
-    assert parse_example(record) == Example(
-        "-5", "who is it", URL, "Lost ( TV series )", "Lost ( TV series ) - wikipedia Lost ( TV series ) a < b"
-    )
+    example = parse_example(record)
+    assert example == Example("-5", "who is it", URL, "Lost ( TV series )", record["document_text"])
+    assert page_text(example.page) == "a < b"
     assert parse_example({**record, "document_text": "Lost - Wikipedia no heading"}).title == "Lost"
 
 
 def test_a_development_record():
-    assert parse_example(dev(7, "q", "Lost (TV series)")) == Example("7", "q", URL, "Lost (TV series)", "Heading words")
+    example = parse_example(dev(7, "q", "Lost (TV series)"))
+    assert example == Example("7", "q", URL, "Lost (TV series)", "<H1> Heading </H1> words")
+    assert page_text(example.page) == "words"
+
+
+def test_the_abstract_comes_first():
+    page = "x <H1> T </H1> <Table> a table </Table> <P> </P> <P> An <b> abstract </b> </P> <H2> More </H2> <P> y </P>"
+    assert page_text(page) == "An abstract a table More y"
+    assert page_text("no <i> heading </i> at all") == "no heading at all"
+    assert page_text("<H1> T </H1>") == ""
 
 
 @pytest.mark.parametrize(
@@ -68,14 +82,15 @@ def test_what_a_record_lacks_is_named(change, message):
 def test_spellings_of_a_title_that_are_one_page():
     assert title_key("Lost (TV  Series)") == title_key("lost ( tv series )") == "lost ( tv series )"
     assert title_key("Café-Straße") == "cafe - strasse"
-    assert page_docno("Lost (TV Series)") == page_docno("lost ( tv series )") == "nq-2080075db552fe0c"
-    assert page_docno("Lost") != page_docno("Lost (TV Series)")
+    assert of_title("Lost (TV Series)") == of_title("lost ( tv series )") == "nq-2080075db552fe0c"
+    assert of_title("Lost") != of_title("Lost (TV Series)")
 
 
-def read(folder, train_lines, dev_lines, *options):
+def read(folder, train_lines, dev_lines, *options, by="title", dev_queries="all"):
     for name, lines in (("train", train_lines), ("dev", dev_lines)):
         text = "".join((line if isinstance(line, str) else json.dumps(line)) + "\n" for line in lines)
         (folder / f"{name}.jsonl.gz").write_bytes(gzip.compress(text.encode()))
+    options += ("--by", by, "--dev-queries", dev_queries)
     options += ("--train", str(folder / "train.jsonl.gz"), "--dev", str(folder / "dev.jsonl.gz"))
     options += ("--output", str(folder / "raw"), "--report", str(folder / "report.json"))
     read_nq.main(read_nq.parser().parse_args(options))
@@ -91,7 +106,7 @@ def test_each_question_with_its_page_and_each_title_once(tmp_path):
         [train(1, "who", "Lost ( TV )", "first"), train(2, "what", "Other"), train(3, "when", "LOST (TV)", "second")],
         [dev(4, "where", "Lost (TV)"), dev(5, "why", "New")],
     )
-    lost, other, new = page_docno("Lost (TV)"), page_docno("Other"), page_docno("New")
+    lost, other, new = of_title("Lost (TV)"), of_title("Other"), of_title("New")
     assert [row["docno"] for row in documents] == [lost, other, new]
     assert documents[0]["title"] == "Lost ( TV )"
     assert documents[0]["body"].endswith("first")
@@ -110,26 +125,38 @@ def test_each_question_with_its_page_and_each_title_once(tmp_path):
         ("5", new),
     ]
     report = read_json(tmp_path / "report.json")
-    assert report == {
-        "documents": 3,
-        "queries": 5,
-        "qrels": 5,
-        "left_out": {"pages whose title was there before": 2},
-    }
+    assert report["variant"] == "by title, dev all"
+    assert report["found"] == {"documents": 3, "queries": 5, "qrels": 5, "train_queries": 3, "dev_queries": 2}
+    assert report["left_out"] == {"pages whose title was there before": 2}
 
 
-def test_malformed_lines_are_counted_up_to_a_share(tmp_path):
+def test_pages_with_the_same_id_and_development_queries_in_the_corpus(tmp_path):
+    lines = [train(1, "who", "A"), train(2, "what", "B"), train(3, "when", "a")]
+    for line, url in zip(lines, "xxy", strict=True):
+        line["document_url"] = url
+    by_id = read(tmp_path, lines, [dev(4, "where", "A")], by="id")
+    assert [row["title"] for row in by_id[0]] == ["A", "a", "A"]
+    assert len({row["docno"] for row in by_id[2]}) == 3
+
+    in_corpus = read(tmp_path, lines, [dev(4, "where", "A"), dev(5, "why", "C")], dev_queries="in_corpus")
+    assert [row["title"] for row in in_corpus[0]] == ["A", "B"]
+    assert [row["qid"] for row in in_corpus[1]] == ["1", "2", "3", "4"]
+    report = read_json(tmp_path / "report.json")
+    assert report["variant"] == "by title, dev in_corpus"
+    assert report["left_out"]["dev queries whose page is no training query's"] == 1
+
+
+def test_invalid_lines_are_counted_up_to_a_share(tmp_path):
     lines = [train(1, "who", "A"), "{", "[1]", train(2, " ", "B"), train(1, "again", "C")]
-    documents, queries, _ = read(tmp_path, lines, [dev(3, "q", "D")], "--max-malformed", "0.8")
+    documents, queries, _ = read(tmp_path, lines, [dev(3, "q", "D")], "--max-invalid", "0.8")
     assert (len(documents), len(queries)) == (2, 2)
-    assert read_json(tmp_path / "report.json")["left_out"] == {
-        "pages whose title was there before": 0,
-        "train lines: not JSON": 1,
-        "train lines: no example_id": 1,
-        "train lines: no question_text": 1,
-        "train lines: an example_id that was there before": 1,
+    assert read_json(tmp_path / "report.json")["files"][0]["invalid"] == {
+        "not JSON": {"count": 1, "first_lines": [2]},
+        "no example_id": {"count": 1, "first_lines": [3]},
+        "no question_text": {"count": 1, "first_lines": [4]},
+        "an example_id that was there before": {"count": 1, "first_lines": [5]},
     }
-    with pytest.raises(UserError, match=r"train.jsonl.gz: 4 of 5 lines are malformed"):
+    with pytest.raises(UserError, match=r"train.jsonl.gz: 4 of 5 lines are invalid"):
         read(tmp_path, lines, [dev(3, "q", "D")])
 
 
@@ -137,6 +164,10 @@ def test_a_truncated_file_is_named_and_leaves_no_documents(tmp_path):
     path = tmp_path / "train.jsonl.gz"
     path.write_bytes(gzip.compress(json.dumps(train(1, "who", "A")).encode())[:-9])
     options = [
+        "--by",
+        "title",
+        "--dev-queries",
+        "all",
         "--train",
         str(path),
         "--dev",

@@ -1,11 +1,9 @@
 import gzip
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from ddro.command import UserError
-from ddro.source import SourceLines, row_writer
+from ddro.source import SourceLines
 
 
 def read(path, tolerance=0.0, rejected=()):
@@ -34,7 +32,7 @@ def test_malformed_lines_are_counted_shown_and_tolerated_up_to_a_share(tmp_path,
         "line 2 left out: not UTF-8",
         "line 3 left out: refused",
     ]
-    with pytest.raises(UserError, match=r"2 of 10 lines are malformed.*0\.19.*1 not UTF-8, 1 refused"):
+    with pytest.raises(UserError, match=r"2 of 10 lines are invalid.*0\.19.*1 not UTF-8, 1 refused; line 2"):
         read(path, tolerance=0.19, rejected=["b"])
 
 
@@ -58,17 +56,20 @@ def test_a_cut_off_damaged_empty_or_missing_file_is_named(tmp_path):
         read(tmp_path / "absent")
 
 
-def test_rows_are_written_in_groups_whole_or_not_at_all(tmp_path):
-    schema = pa.schema({"number": pa.int32()})
-    with row_writer(tmp_path / "a.parquet", schema, rows_a_group=2) as add:
-        for number in range(5):
-            add({"number": number})
-        assert not (tmp_path / "a.parquet").exists()
-    with pq.ParquetFile(tmp_path / "a.parquet") as file:
-        assert file.metadata.num_row_groups == 3
-        assert file.read()["number"].to_pylist() == [0, 1, 2, 3, 4]
+def test_a_very_long_line_is_a_line_like_others(tmp_path):
+    path = tmp_path / "lines.gz"
+    path.write_bytes(gzip.compress(b"a\n" + b"x" * 2**20 + b"\nb\n"))
+    assert [len(line) for line in read(path)[0]] == [1, 2**20, 1]
 
-    with pytest.raises(RuntimeError), row_writer(tmp_path / "b.parquet", schema) as add:
-        add({"number": 1})
-        raise RuntimeError
-    assert [path.name for path in tmp_path.iterdir()] == ["a.parquet"]
+
+def test_the_report_lists_the_first_lines_of_each_reason(tmp_path):
+    path = tmp_path / "lines"
+    path.write_bytes(b"\xff\n" * 4 + b"b\n")
+    lines = SourceLines(path, 1.0)
+    for _ in lines:
+        lines.reject("refused")
+    assert lines.report() == {
+        "file": "lines",
+        "lines": 5,
+        "invalid": {"not UTF-8": {"count": 4, "first_lines": [1, 2, 3]}, "refused": {"count": 1, "first_lines": [5]}},
+    }

@@ -14,6 +14,7 @@ def test_most_judged_is_most_judged_first_and_ties_by_docno():
     assert most_judged({"b": 2, "a": 2, "c": 5, "d": 0, "e": 1}, 3) == ["c", "a", "b"]
     assert most_judged({"b": 2, "d": 0}, 9) == ["b"]
     assert most_judged({}, 9) == []
+    assert most_judged({"b": 2, "d": 0}, 3, ["e", "d", "b", "a"]) == ["b", "a", "d"]
 
 
 def shares(test=0.0, validation=0.0, unseen=0.0, max_overlap=0.7):
@@ -156,3 +157,19 @@ def test_official_test_queries_stay_and_validation_is_carved_out_of_the_rest():
     assert [splits[f"t{i}"] for i in range(200)] == expected
     assert 5 < expected.count("validation") < 40
     assert keep_official(queries[::-1], validation_share=0.1) == splits
+
+
+def kinds_and_splits(*kinds, share=0.3):
+    """The splits that each kind ends in."""
+    queries = [Query(f"{kind}{i}", f"{kind} {i}", kind, ("d",)) for kind in kinds for i in range(50)]
+    splits = keep_official(queries, validation_share=share)
+    return {kind: {split for qid, split in splits.items() if qid.startswith(kind)} for kind in kinds}
+
+
+def test_official_splits_of_each_shape():
+    carved = {"train", "validation"}
+    assert kinds_and_splits("train", "dev", "test") == {"train": {"train"}, "dev": {"validation"}, "test": {"test"}}
+    assert kinds_and_splits("train", "test") == {"train": carved, "test": {"test"}}
+    assert kinds_and_splits("train", "dev") == {"train": carved, "dev": {"test"}}
+    assert kinds_and_splits("dev", "test") == {"dev": {"validation"}, "test": {"test"}}
+    assert kinds_and_splits("test") == {"test": {"test", "validation"}}

@@ -91,16 +91,19 @@ def dataset_settings(*keys):
     """A params function: these keys of the data set as options, as far as it has them."""
 
     def of_job(wildcards):
-        dataset = DATASETS[wildcards.dataset]
+        dataset = dict(DATASETS[wildcards.dataset])
+        if "expected" in dataset:
+            dataset["expected"] = [f"{name}={count}" for name, count in dataset["expected"].items()]
         return shlex.join(options(dataset, (key for key in keys if key in dataset)))
 
     return of_job
 
 
-def expected_counts(wildcards):
-    """A params function: what was published about the data set, as an option."""
-    counts = DATASETS[wildcards.dataset].get("expected", {})
-    return shlex.join(["--expected", *(f"{name}={count}" for name, count in counts.items())]) if counts else ""
+def folder_of(wildcards):
+    """An input function: the files of the user's own corpus."""
+    folder = Path(DATASETS[wildcards.dataset]["folder"])
+    qrels = [str(path) for path in qrels_of(folder).values()]
+    return {"corpus": str(folder / "corpus.jsonl"), "queries": str(folder / "queries.jsonl"), "qrels": qrels}
 
 
 def file_of(wildcards):

@@ -54,26 +54,29 @@ rule read_msmarco:
         dev_queries="results/msmarco/download/msmarco-docdev-queries.tsv.gz",
         dev_qrels="results/msmarco/download/msmarco-docdev-qrels.tsv.gz",
     output:
-        documents="results/msmarco/raw/documents.parquet",
-        queries="results/msmarco/raw/queries.parquet",
-        qrels="results/msmarco/raw/qrels.parquet",
-        report="results/msmarco/data_report.json",
+        documents="results/{dataset}/raw/documents.parquet",
+        queries="results/{dataset}/raw/queries.parquet",
+        qrels="results/{dataset}/raw/qrels.parquet",
+        report="results/{dataset}/data_report.json",
     log:
-        "results/logs/msmarco/read_msmarco.log",
+        "results/logs/{dataset}/read_msmarco.log",
     benchmark:
-        "results/benchmarks/msmarco/read_msmarco.tsv"
+        "results/benchmarks/{dataset}/read_msmarco.tsv"
+    wildcard_constraints:
+        dataset=read_by("msmarco"),
     conda:
         "../../envs/data.yaml"
     params:
         code=code("read_msmarco"),
+        settings=dataset_settings("max_invalid", "expected"),
         folder=subpath(output.documents, parent=True),
     message:
-        "Reading MS MARCO: documents, queries and judgements"
+        "{wildcards.dataset}: reading documents, queries and judgements of MS MARCO"
     shell:
         "python scripts/read_msmarco.py --documents {input.documents}"
         " --train-queries {input.train_queries} --train-qrels {input.train_qrels}"
         " --dev-queries {input.dev_queries} --dev-qrels {input.dev_qrels}"
-        " --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
 
 
 rule read_nq:
@@ -81,24 +84,80 @@ rule read_nq:
         train="results/nq/download/simplified-nq-train.jsonl.gz",
         dev="results/nq/download/nq-dev-all.jsonl.gz",
     output:
-        documents="results/nq/raw/documents.parquet",
-        queries="results/nq/raw/queries.parquet",
-        qrels="results/nq/raw/qrels.parquet",
-        report="results/nq/data_report.json",
+        documents="results/{dataset}/raw/documents.parquet",
+        queries="results/{dataset}/raw/queries.parquet",
+        qrels="results/{dataset}/raw/qrels.parquet",
+        report="results/{dataset}/data_report.json",
     log:
-        "results/logs/nq/read_nq.log",
+        "results/logs/{dataset}/read_nq.log",
     benchmark:
-        "results/benchmarks/nq/read_nq.tsv"
+        "results/benchmarks/{dataset}/read_nq.tsv"
+    wildcard_constraints:
+        dataset=read_by("nq"),
     conda:
         "../../envs/data.yaml"
     params:
         code=code("read_nq"),
+        settings=dataset_settings("by", "dev_queries", "max_invalid", "expected"),
         folder=subpath(output.documents, parent=True),
     message:
-        "Reading Natural Questions: pages, questions and which answers which"
+        "{wildcards.dataset}: reading pages, questions and which answers which of Natural Questions"
     shell:
         "python scripts/read_nq.py --train {input.train} --dev {input.dev}"
-        " --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+
+
+rule read_folder:
+    input:
+        unpack(folder_of),
+    output:
+        documents="results/{dataset}/raw/documents.parquet",
+        queries="results/{dataset}/raw/queries.parquet",
+        qrels="results/{dataset}/raw/qrels.parquet",
+        report="results/{dataset}/data_report.json",
+    log:
+        "results/logs/{dataset}/read_folder.log",
+    benchmark:
+        "results/benchmarks/{dataset}/read_folder.tsv"
+    wildcard_constraints:
+        dataset=read_by("folder"),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("read_folder"),
+        settings=dataset_settings("max_invalid"),
+        folder=subpath(output.documents, parent=True),
+    message:
+        "{wildcards.dataset}: reading documents, queries and judgements of the folder"
+    shell:
+        "python scripts/read_folder.py --corpus {input.corpus:q} --queries {input.queries:q} --qrels {input.qrels:q}"
+        " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+
+
+rule read_ir_datasets:
+    output:
+        documents="results/{dataset}/raw/documents.parquet",
+        queries="results/{dataset}/raw/queries.parquet",
+        qrels="results/{dataset}/raw/qrels.parquet",
+        report="results/{dataset}/data_report.json",
+    log:
+        "results/logs/{dataset}/read_ir_datasets.log",
+    benchmark:
+        "results/benchmarks/{dataset}/read_ir_datasets.tsv"
+    wildcard_constraints:
+        dataset=read_by("ir_datasets"),
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("read_ir_datasets"),
+        settings=dataset_settings("ir_datasets", "max_invalid"),
+        folder=subpath(output.documents, parent=True),
+    message:
+        "{wildcards.dataset}: reading a data set of the catalogue of ir_datasets"
+    shell:
+        "python scripts/read_ir_datasets.py"
+        " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
 
 
 rule sample_corpus:
@@ -117,11 +176,12 @@ rule sample_corpus:
     params:
         code=code("sample_corpus"),
         settings=settings("corpus"),
+        keep=dataset_settings("keep"),
     message:
         "{wildcards.dataset}: choosing the documents with most judged queries"
     shell:
         "python scripts/sample_corpus.py --documents {input.documents} --queries {input.queries}"
-        " --qrels {input.qrels} {params.settings} --output {output} 2>&1 | tee {log}"
+        " --qrels {input.qrels} {params.settings} {params.keep} --output {output} 2>&1 | tee {log}"
 
 
 rule split_queries:

@@ -1,0 +1,65 @@
+"""Read a corpus of your own: a folder in the layout of BEIR."""
+
+import argparse
+from pathlib import Path
+
+from ddro.collection import Collection, add_options, judge
+from ddro.command import UserError, run
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Queries of the test set test; where there is none, those of dev do. A query of two sets stays in the "
+        "one that is nearer to the test.",
+    )
+    options.add_argument("--corpus", type=Path, required=True, help="corpus.jsonl: _id, title, text, maybe url")
+    options.add_argument("--queries", type=Path, required=True, help="queries.jsonl: _id, text")
+    options.add_argument(
+        "--qrels", type=Path, nargs="+", required=True, help="train.tsv, dev.tsv, test.tsv: query-id, corpus-id, score"
+    )
+    add_options(options)
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from ddro.beir import read_qrels, read_records
+
+    collection = Collection(arguments.max_invalid)
+    texts = {
+        record["_id"]: record["text"].strip() for record in read_records(collection.lines(arguments.queries), "text")
+    }
+    judged = {path.stem: list(read_qrels(collection.lines(path))) for path in arguments.qrels}
+    judge(collection, texts, judged)
+    kept = write_documents(collection, arguments.corpus, arguments.output)
+    if not kept:
+        raise UserError(f"{arguments.corpus}: holds no document.")
+    collection.write(arguments, f"own folder, judged: {', '.join(judged)}", kept)
+
+
+def write_documents(collection: Collection, path: Path, output: Path) -> set[str]:
+    """Write all documents in the order of the file; return their docnos."""
+    from ddro.beir import read_records
+    from ddro.files import row_writer
+    from ddro.tables import DOCUMENTS
+
+    kept = set()
+    with row_writer(output / "documents.parquet", DOCUMENTS) as add:
+        for record in read_records(collection.lines(path), "text"):
+            metadata = record.get("metadata")
+            url = record.get("url") or (metadata.get("url") if isinstance(metadata, dict) else None) or ""
+            collection.noted["documents with an empty body"] += not record["text"].strip()
+            add(
+                {
+                    "docno": record["_id"],
+                    "url": str(url),
+                    "title": str(record.get("title") or ""),
+                    "body": record["text"],
+                }
+            )
+            kept.add(record["_id"])
+    return kept
+
+
+if __name__ == "__main__":
+    run(parser(), main)

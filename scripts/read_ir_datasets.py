@@ -1,0 +1,98 @@
+"""Read a data set of the catalogue of ir_datasets by its id; the library downloads and verifies what it needs."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ddro.collection import Collection, add_options, judge
+from ddro.command import UserError, progress, run
+
+PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
+"""The last words of the ids that hold the queries of each kind."""
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(
+        description=__doc__,
+        epilog="Queries and judgements are those of ID/train, ID/dev and ID/test, as far as there are such; else those "
+        "of the id itself, which are then split. The library keeps its files in IR_DATASETS_HOME (~/.ir_datasets).",
+    )
+    options.add_argument("--ir-datasets", dest="id", metavar="ID", required=True, help="such as beir/scifact")
+    add_options(options)
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    collection = Collection(arguments.max_invalid)
+    parts = find_parts(arguments.id)
+    texts, judged = {}, {}
+    for kind, part in parts.items():
+        texts |= {str(query.query_id): query.default_text().strip() for query in part.queries_iter()}
+        judged[kind] = [(str(row.query_id), str(row.doc_id), int(row.relevance)) for row in part.qrels_iter()]
+    judge(collection, texts, judged)
+    documents = next(iter(parts.values()))
+    kept = write_documents(collection, documents, arguments.output)
+    collection.write(arguments, f"ir_datasets {arguments.id}, judged: {', '.join(judged)}", kept)
+
+
+def find_parts(name: str) -> dict[str, Any]:
+    """The data sets that hold documents, queries and judgements under an id, by kind."""
+    parts = {kind: part for kind, words in PARTS.items() for word in words if (part := load(f"{name}/{word}"))}
+    if parts:
+        return parts
+    whole = load(name)
+    if not whole:
+        raise UserError(
+            f"{name}: ir_datasets knows no such id with documents, queries and judgements. Its catalogue is at "
+            "ir-datasets.com."
+        )
+    word = name.split("/")[-1]
+    return {next((kind for kind, words in PARTS.items() if word in words), "query"): whole}
+
+
+def load(name: str) -> Any:
+    """The data set of this id, or None where there is none that has all three."""
+    import ir_datasets
+
+    try:
+        dataset = ir_datasets.load(name)
+    except KeyError:
+        return None
+    return dataset if dataset.has_docs() and dataset.has_queries() and dataset.has_qrels() else None
+
+
+def write_documents(collection: Collection, dataset: Any, output: Path) -> set[str]:
+    """Write all documents in the order of the source; return their docnos."""
+    from ddro.files import row_writer
+    from ddro.tables import DOCUMENTS
+
+    kept: set[str] = set()
+    with row_writer(output / "documents.parquet", DOCUMENTS) as add:
+        for row in rows(dataset):
+            if row["docno"] in kept:
+                collection.left_out["documents whose docno was there before"] += 1
+                continue
+            collection.noted["documents with an empty body"] += not row["body"].strip()
+            kept.add(row["docno"])
+            add(row)
+    return kept
+
+
+def rows(dataset: Any) -> Iterator[dict[str, str]]:
+    """Each document as docno, url, title, body; where it has no field text or body, the body is all its text."""
+    for document in progress(
+        dataset.docs_iter(), description="read the documents", unit="documents", total=dataset.docs_count()
+    ):
+        fields = document._asdict()
+        body = fields.get("text", fields.get("body"))
+        yield {
+            "docno": str(document.doc_id),
+            "url": str(fields.get("url") or ""),
+            "title": str(fields.get("title") or ""),
+            "body": body if isinstance(body, str) else document.default_text(),
+        }
+
+
+if __name__ == "__main__":
+    run(parser(), main)

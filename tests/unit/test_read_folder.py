@@ -1,0 +1,105 @@
+import json
+
+import pytest
+
+import read_folder
+from ddro.command import UserError
+from ddro.files import read_json, read_table
+from ddro.tables import DOCUMENTS, QRELS, RAW_QUERIES
+
+CORPUS = [
+    {"_id": "D1", "title": "One", "text": "Body one", "url": "http://a.org/1"},
+    {"_id": "D2", "title": "Two", "text": "Body two", "metadata": {"url": "http://a.org/2"}},
+    {"_id": 3, "text": ""},
+]
+QUERIES = [{"_id": f"q{number}", "text": f" question {number} "} for number in range(4)]
+HEADER = "query-id\tcorpus-id\tscore\n"
+JUDGED = {
+    "train": HEADER + "q0\tD1\t1\nq1\tD2\t2\n",
+    "test": HEADER + "q1\tD2\t1\nq2\t3\t1\n",
+}
+
+
+def jsonl(records):
+    return "".join((record if isinstance(record, str) else json.dumps(record)) + "\n" for record in records)
+
+
+def read(folder, *options, corpus=CORPUS, queries=QUERIES, judged=JUDGED):
+    (folder / "corpus.jsonl").write_text(jsonl(corpus))
+    (folder / "queries.jsonl").write_text(jsonl(queries))
+    for kind, text in judged.items():
+        (folder / f"{kind}.tsv").write_text(text)
+    options += ("--corpus", str(folder / "corpus.jsonl"), "--queries", str(folder / "queries.jsonl"))
+    options += ("--qrels", *(str(folder / f"{kind}.tsv") for kind in judged))
+    options += ("--output", str(folder / "raw"), "--report", str(folder / "report.json"))
+    read_folder.main(read_folder.parser().parse_args(options))
+    return [
+        read_table(folder / "raw" / f"{name}.parquet", schema).to_pylist()
+        for name, schema in (("documents", DOCUMENTS), ("queries", RAW_QUERIES), ("qrels", QRELS))
+    ]
+
+
+def test_a_folder_is_read(tmp_path):
+    documents, queries, qrels = read(tmp_path)
+    assert documents == [
+        {"docno": "D1", "url": "http://a.org/1", "title": "One", "body": "Body one"},
+        {"docno": "D2", "url": "http://a.org/2", "title": "Two", "body": "Body two"},
+        {"docno": "3", "url": "", "title": "", "body": ""},
+    ]
+    assert sorted(tuple(row.values()) for row in queries) == [
+        ("q0", "question 0", "train"),
+        ("q1", "question 1", "test"),
+        ("q2", "question 2", "test"),
+    ]
+    assert sorted(tuple(row.values()) for row in qrels) == [("q0", "D1", 1), ("q1", "D2", 1), ("q2", "3", 1)]
+    report = read_json(tmp_path / "report.json")
+    assert report["variant"] == "own folder, judged: train, test"
+    assert report["left_out"] == {
+        "train judgements of a query that is in test, too": 1,
+        "queries without a judgement": 1,
+    }
+    assert report["noted"] == {"documents with an empty body": 1}
+
+
+def test_missing_training_judgements_are_told(tmp_path, caplog):
+    _, queries, _ = read(tmp_path, judged={"test": JUDGED["test"]})
+    assert {row["kind"] for row in queries} == {"test"}
+    assert "no query trains: pseudo queries carry the training" in caplog.messages
+
+
+def test_invalid_lines_are_listed(tmp_path):
+    read(
+        tmp_path,
+        "--max-invalid",
+        "0.7",
+        corpus=[*CORPUS, "{", [1], {"_id": "D4"}, CORPUS[0]],
+        queries=[*QUERIES, {"text": "no id"}],
+        judged={"test": HEADER + "q1\tD2\t1\nq1 D1 1\nq1\tD2\t1\nq2\tD1\tyes\n"},
+    )
+    assert {file["file"]: file["invalid"] for file in read_json(tmp_path / "report.json")["files"]} == {
+        "corpus.jsonl": {
+            "not JSON": {"count": 1, "first_lines": [4]},
+            "no _id": {"count": 1, "first_lines": [5]},
+            "no text": {"count": 1, "first_lines": [6]},
+            "an _id that was there before": {"count": 1, "first_lines": [7]},
+        },
+        "queries.jsonl": {"no _id": {"count": 1, "first_lines": [5]}},
+        "test.tsv": {
+            "not the 3 columns query-id, corpus-id, score": {"count": 2, "first_lines": [3, 5]},
+            "a judgement that was there before": {"count": 1, "first_lines": [4]},
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"corpus": [*CORPUS, "{"]}, "corpus.jsonl: 1 of 4 lines are invalid.*not JSON; line 4"),
+        ({"judged": {"test": HEADER + "q1\tD9\t1\n"}}, "of 1 judgements 1 judgements of a document that is not there"),
+        ({"judged": {"test": HEADER + "q9\tD1\t1\n"}}, "of 1 judgements 1 judgements of a query that is not there"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path, changed, message):
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, **changed)
+    assert not (tmp_path / "report.json").exists()

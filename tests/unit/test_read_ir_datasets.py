@@ -1,0 +1,73 @@
+from typing import NamedTuple
+
+import ir_datasets
+import pytest
+from ir_datasets.datasets.base import Dataset
+from ir_datasets.formats import JsonlDocs, TrecQrels, TsvQueries
+from ir_datasets.util import LocalDownload
+
+import read_ir_datasets
+from ddro.command import UserError
+from ddro.files import read_json, read_table
+from ddro.tables import DOCUMENTS, QRELS, RAW_QUERIES
+
+
+class Page(NamedTuple):
+    """A document with a title, as many data sets of the catalogue have."""
+
+    doc_id: str
+    text: str
+    title: str
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory):
+    """Two data sets in the formats of the library: one with train and test, one without parts."""
+    folder = tmp_path_factory.mktemp("catalogue")
+    (folder / "docs.jsonl").write_text(
+        '{"doc_id": "D1", "text": "Body one", "title": "One"}\n{"doc_id": "D2", "text": "Body two", "title": ""}\n'
+    )
+    docs = JsonlDocs(
+        LocalDownload(folder / "docs.jsonl"), doc_cls=Page, namespace="t", docstore_path=folder / "store", count_hint=2
+    )
+
+    def part(name, qid, docno):
+        (folder / f"{name}.tsv").write_text(f"{qid}\tquestion {qid}\n")
+        (folder / f"{name}.qrels").write_text(f"{qid} 0 {docno} 1\n")
+        return [
+            TsvQueries(LocalDownload(folder / f"{name}.tsv"), namespace="ddro-test", lang="en"),
+            TrecQrels(LocalDownload(folder / f"{name}.qrels"), {1: "relevant"}),
+        ]
+
+    registry = ir_datasets.registry
+    registry.register("ddro-test", Dataset(docs))
+    registry.register("ddro-test/train", Dataset(docs, *part("train", "q1", "D1")))
+    registry.register("ddro-test/test", Dataset(docs, *part("test", "q2", "D2")))
+    registry.register("ddro-whole", Dataset(docs, *part("whole", "q3", "D1")))
+
+
+def read(folder, name):
+    options = ["--ir-datasets", name, "--output", str(folder / "raw"), "--report", str(folder / "report.json")]
+    read_ir_datasets.main(read_ir_datasets.parser().parse_args(options))
+    return [
+        [tuple(row.values()) for row in read_table(folder / "raw" / f"{name}.parquet", schema).to_pylist()]
+        for name, schema in (("documents", DOCUMENTS), ("queries", RAW_QUERIES), ("qrels", QRELS))
+    ]
+
+
+def test_a_data_set_with_parts(catalogue, tmp_path):
+    documents, queries, qrels = read(tmp_path, "ddro-test")
+    assert documents == [("D1", "", "One", "Body one"), ("D2", "", "", "Body two")]
+    assert sorted(queries) == [("q1", "question q1", "train"), ("q2", "question q2", "test")]
+    assert sorted(qrels) == [("q1", "D1", 1), ("q2", "D2", 1)]
+    assert read_json(tmp_path / "report.json")["variant"] == "ir_datasets ddro-test, judged: train, test"
+
+
+def test_a_data_set_without_parts_and_a_part_by_itself(catalogue, tmp_path):
+    assert read(tmp_path, "ddro-whole")[1] == [("q3", "question q3", "query")]
+    assert read(tmp_path, "ddro-test/test")[1] == [("q2", "question q2", "test")]
+
+
+def test_an_unknown_id_is_named(tmp_path):
+    with pytest.raises(UserError, match="beir/nothing: ir_datasets knows no such id"):
+        read(tmp_path, "beir/nothing")

@@ -23,6 +23,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--max-overlap", type=float, required=True, help="a held-out query overlaps less with each training query"
     )
+    options.add_argument(
+        "--training", choices=("queries", "pseudo"), default="queries", help="pseudo: there need be no training query"
+    )
     options.add_argument("--output-queries", type=Path, required=True, help="queries with their split (Parquet)")
     options.add_argument("--output-qrels", type=Path, required=True, help="judgements within the corpus (Parquet)")
     options.add_argument("--report", type=Path, required=True, help="JSON file for the counts")
@@ -62,12 +65,16 @@ def main(arguments: argparse.Namespace) -> None:
             held_out_kinds={"heading"} & kinds or kinds,
         )
     sizes = Counter(splits.values())
-    needed = tables.SPLITS if "train" in kinds or not has_official_split(kinds) else ("validation", "test")
-    for split in needed:
+    if not sizes["train"] and arguments.training == "pseudo":
+        log.warning("no query trains: pseudo queries carry the training")
+    elif not sizes["train"]:
+        raise UserError(
+            f"{arguments.qrels}: no query is left to train on. Write training: pseudo in the data set's entry in the "
+            "configuration to train on pseudo queries."
+        )
+    for split in ("validation", "test"):
         if not sizes[split]:
             raise UserError(f"no query is left for the split {split!r}: raise its share or corpus.top_k in the recipe.")
-    if not sizes["train"]:
-        log.warning("no query trains: pseudo queries carry the training")
     tested = {query.text for query in judged if splits.get(query.qid) == "test"}
     trained = Counter(query.text for query in judged if splits.get(query.qid) == "train")
     left_out["(kept) training queries with the text of a test query"] = sum(trained[text] for text in tested)

@@ -148,8 +148,6 @@ def judge(
             collection.judgements[qid, docno] = relevance
             if texts.get(qid):
                 collection.queries[qid] = (texts[qid], kind)
-    if not any(kind == "train" for _, kind in collection.queries.values()):
-        log.warning("no query trains: pseudo queries carry the training")
     collection.left_out["queries without a judgement"] = len(texts) - len(texts.keys() & collection.queries.keys())
 
 

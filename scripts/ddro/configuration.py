@@ -68,6 +68,13 @@ def load_experiments(config: Mapping[str, Any], source: str, root: Path) -> list
         for experiment in experiments
         for problem in contradictions(experiment)
     )
+    _raise(
+        f"{source}: recipe {experiment.recipe} for {experiment.dataset}: the data set has no training queries, so no "
+        "model can learn from them to write queries. Write doc2query.epochs: 0, and as doc2query.source a model that "
+        "writes queries already."
+        for experiment in experiments
+        if datasets[experiment.dataset]["training"] == "pseudo" and experiment.settings["doc2query"]["epochs"]
+    )
     _raise(f"{source}: {problem}" for problem in disagreements(experiments))
     return experiments
 

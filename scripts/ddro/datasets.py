@@ -12,6 +12,8 @@ from ddro.schema import did_you_mean, read_yaml
 VARIANT = ("by", "dev_queries")
 """Keys that an entry with `like` may change: only Natural Questions has variants."""
 
+DEFAULTS = {"files": [], "keep": "all", "max_invalid": 0.001, "training": "queries"}
+
 
 def load_datasets(config: Mapping[str, Any], source: str, root: Path) -> dict[str, dict[str, Any]]:
     """The data sets of config/datasets.yaml and of ``config["datasets"]``, by name.
@@ -19,6 +21,8 @@ def load_datasets(config: Mapping[str, Any], source: str, root: Path) -> dict[st
     An entry that is `like` another has that one's keys under its own, except what was published about it: the counts
     of `expected` hold for one variant. Each entry gets its ``reader`` (the rule that reads it) and ``family`` (itself
     and what it is like, for overrides).
+
+    A folder without training judgements gets `training` pseudo: pseudo queries then train in place of queries.
 
     Raises:
         UserError: a name that is taken or unknown, or a folder without the files of a corpus.
@@ -39,13 +43,14 @@ def load_datasets(config: Mapping[str, Any], source: str, root: Path) -> dict[st
             if not any(key in base for key in VARIANT):
                 raise UserError(f"{where}.like: {entry['like']!r} has no variants. Write nq.")
             shared = {key: value for key, value in base.items() if key != "expected"}
-            datasets[name] = {**shared, **entry, "family": (entry["like"], name)}
+            datasets[name] = {**DEFAULTS, **shared, **entry, "family": (entry["like"], name)}
         else:
             reader = entry.get("reader") or origins[0]
-            defaults = {"files": [], "keep": "all", "max_invalid": 0.001}
-            datasets[name] = {**defaults, **entry, "reader": reader, "family": (name,)}
+            datasets[name] = {**DEFAULTS, **entry, "reader": reader, "family": (name,)}
         if "folder" in entry:
-            _check_folder(Path(entry["folder"]), f"{where}.folder")
+            judged = _check_folder(Path(entry["folder"]), f"{where}.folder")
+            if "train" not in judged:
+                datasets[name]["training"] = "pseudo"
     return datasets
 
 
@@ -64,10 +69,12 @@ def qrels_of(folder: Path) -> dict[str, Path]:
     return {kind: path for kind, path in paths.items() if path.is_file()}
 
 
-def _check_folder(folder: Path, where: str) -> None:
+def _check_folder(folder: Path, where: str) -> dict[str, Path]:
+    """The judgements of a folder that has all that it needs."""
     for name in ("corpus.jsonl", "queries.jsonl"):
         if not (folder / name).is_file():
             raise UserError(f"{where}: {folder / name} is not there. The layout is that of BEIR: config/README.md.")
     judged = qrels_of(folder)
     if "test" not in judged and "dev" not in judged:
         raise UserError(f"{where}: {folder}/qrels has neither test.tsv nor dev.tsv, so nothing can be measured.")
+    return judged

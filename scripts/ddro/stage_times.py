@@ -57,6 +57,7 @@ ORDER = (
     Stage(_DOCID, "assign_docids", _GENERATIVE),
     Stage(_DATASET, "finetune_doc2query", _GENERATIVE),
     Stage(_DATASET, "generate_pseudo_queries", _GENERATIVE),
+    Stage(_DATASET, "judge_pseudo_queries", _GENERATIVE, optional=True),
     *(Stage(_EXPERIMENT, f"build_instances.{stage}", _GENERATIVE) for stage in STAGES),
     *(Stage(_EXPERIMENT, f"train_sft.{stage}", _GENERATIVE) for stage in STAGES),
     Stage(_DATASET, "index_bm25", ("bm25", "ddro")),

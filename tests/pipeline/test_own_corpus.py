@@ -44,7 +44,7 @@ def project(tmp_path_factory) -> Path:
 
 def snakemake(folder: Path, *arguments: str) -> str:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "snakemake", "--configfile", "mine.yaml", "--cores", "2", *arguments]
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
@@ -52,7 +52,7 @@ def snakemake(folder: Path, *arguments: str) -> str:
 
 @pytest.mark.timeout(120)
 def test_the_plan_leads_from_the_folder_to_the_table(project):
-    planned = snakemake(project, "--dry-run")
+    planned = snakemake(project, "--dry-run", "--configfile", "mine.yaml")
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", planned, flags=re.MULTILINE))
     assert jobs["read_folder"] == jobs["sample_corpus"] == jobs["train_ddro"] == jobs["summarise"] == "1"
     assert not {"fetch_awscli", "fetch_file"} & set(jobs)
@@ -60,7 +60,7 @@ def test_the_plan_leads_from_the_folder_to_the_table(project):
 
 @pytest.mark.timeout(200)
 def test_the_data_part_runs(project):
-    snakemake(project, "results/mine/queries.parquet")
+    snakemake(project, "results/mine/queries.parquet", "--configfile", "mine.yaml")
     corpus = read_table(project / "results/mine/corpus.parquet", CORPUS, ["docno"]).to_pylist()
     judged = {f"D{number % 45}" for number in range(50)}
     assert len(corpus) == 55
@@ -72,3 +72,30 @@ def test_the_data_part_runs(project):
     assert set(splits.values()) == {"train", "validation", "test"}
     assert read_table(project / "results/mine/qrels.parquet", QRELS, ["qid", "docno"]).num_rows == 50
     assert read_json(project / "results/mine/data_report.json")["found"]["documents"] == 60
+
+
+@pytest.mark.timeout(120)
+def test_without_training_judgements_pseudo_queries_train(project):
+    train = project / "my corpus/qrels/train.tsv"
+    train.rename(train.with_suffix(".kept"))
+    try:
+        config = json.loads((project / "mine.yaml").read_text())
+        config["recipes"]["few"]["doc2query"] = {"source": "doc2query/msmarco-t5-base-v1", "epochs": 0}
+        (project / "pseudo.yaml").write_text(json.dumps(config))
+        planned = snakemake(project, "--dry-run", "--configfile", "pseudo.yaml")
+    finally:
+        train.with_suffix(".kept").rename(train)
+    training, official = "results/mine/training/queries.parquet", "results/mine/queries.parquet"
+    used = {
+        name: training if f"--queries {training}" in command else official
+        for command in re.findall(r"^Shell command: python (.*)$", planned, flags=re.MULTILINE)
+        if f"--queries {training}" in command or f"--queries {official}" in command
+        for name in [re.sub(r".*logs/mine/(?:pq/few/)?(.*)\.log", r"\1", command)]
+    }
+    assert {name for name, path in used.items() if path == training} == {
+        "search_bm25.train",
+        "mine_negatives.train",
+        "build_instances.finetune",
+        "train_ddro",
+    }
+    assert {"search_bm25.test", "mine_negatives.validation", "judge_pseudo_queries", "evaluate.sft.test"} <= set(used)

@@ -62,14 +62,14 @@ def sample(root, collection, top_k=10, **options):
     return start(root, "sample_corpus.py", *collection.write(), f"--top-k={top_k}", *more, "--output", output)
 
 
-def split(root, collection, corpus_rows=None):
+def split(root, collection, *more, corpus_rows=None):
     folder = collection.folder
     options = collection.write()[2:]
     rows = [row | {"judged_queries": 4} for row in collection.documents[:2]] if corpus_rows is None else corpus_rows
     pq.write_table(pa.Table.from_pylist(rows, CORPUS), folder / "corpus.parquet")
     options += ["--corpus", folder / "corpus.parquet", *SHARES, "--report", folder / "report.json"]
     options += ["--output-queries", folder / "out_queries.parquet", "--output-qrels", folder / "out_qrels.parquet"]
-    return start(root, "split_queries.py", *options)
+    return start(root, "split_queries.py", *options, *more)
 
 
 def test_the_corpus_is_sampled(root, collection):
@@ -93,7 +93,7 @@ def test_documents_without_judged_queries_come_last_where_all_are_kept(root, col
 def test_a_collection_without_training_queries_is_split_and_told(root, collection):
     for query in collection.queries:
         query["kind"] = "test"
-    finished = split(root, collection)
+    finished = split(root, collection, "--training=pseudo")
     assert finished.returncode == 0, finished.stderr
     assert "no query trains: pseudo queries carry the training" in finished.stderr
     splits = pq.read_table(collection.folder / "out_queries.parquet")["split"].to_pylist()
@@ -127,7 +127,7 @@ def test_an_empty_corpus_is_refused(root, collection):
 
 
 def test_splitting_for_an_empty_corpus_is_refused(root, collection):
-    assert_refused(split(root, collection, corpus_rows=[]), "no query is left for the split 'train'")
+    assert_refused(split(root, collection, corpus_rows=[]), "no query is left to train on. Write training: pseudo")
 
 
 def test_a_judgement_of_an_unknown_document_is_refused(root, collection):

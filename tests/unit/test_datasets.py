@@ -71,11 +71,20 @@ def test_data_sets_of_the_users_own(root, folder):
         "files": [],
         "keep": "all",
         "max_invalid": 0.001,
+        "training": "pseudo",
     }
     assert (datasets["facts"]["reader"], datasets["facts"]["keep"]) == ("ir_datasets", "judged")
     assert qrels_of(folder) == {"test": folder / "qrels/test.tsv"}
+    (folder / "qrels/train.tsv").touch()
+    assert load_datasets({"datasets": own}, "c", root)["mine"]["training"] == "queries"
     (experiment,) = load_experiments({"datasets": own, "experiments": [{"dataset": "mine"}]}, "c", root)
     assert experiment.dataset == "mine"
+
+
+def test_no_model_learns_to_write_queries_without_training_queries(root, folder):
+    config = {"datasets": {"mine": {"folder": str(folder)}}, "experiments": [{"dataset": "mine"}]}
+    with pytest.raises(UserError, match="recipe demo for mine: the data set has no training .*doc2query.epochs: 0"):
+        load_experiments(config, "c", root)
 
 
 @pytest.mark.parametrize(

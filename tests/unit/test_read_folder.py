@@ -61,12 +61,6 @@ def test_a_folder_is_read(tmp_path):
     assert report["noted"] == {"documents with an empty body": 1}
 
 
-def test_missing_training_judgements_are_told(tmp_path, caplog):
-    _, queries, _ = read(tmp_path, judged={"test": JUDGED["test"]})
-    assert {row["kind"] for row in queries} == {"test"}
-    assert "no query trains: pseudo queries carry the training" in caplog.messages
-
-
 def test_invalid_lines_are_listed(tmp_path):
     read(
         tmp_path,

@@ -24,7 +24,7 @@ rule index_bm25:
 rule search_bm25:
     input:
         index="results/{dataset}/bm25/index",
-        queries="results/{dataset}/queries.parquet",
+        queries=training("queries"),
     output:
         "results/{dataset}/bm25/{split}.run.parquet",
     log:

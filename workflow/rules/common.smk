@@ -106,6 +106,16 @@ def folder_of(wildcards):
     return {"corpus": str(folder / "corpus.jsonl"), "queries": str(folder / "queries.jsonl"), "qrels": qrels}
 
 
+def training(table):
+    """An input function: queries or qrels with what trains, which is pseudo queries where the data set has none."""
+
+    def of_job(wildcards):
+        trained = DATASETS[wildcards.dataset]["training"] == "pseudo" and wildcards.get("split", "train") == "train"
+        return f"results/{wildcards.dataset}/{'training/' if trained else ''}{table}.parquet"
+
+    return of_job
+
+
 def file_of(wildcards):
     """The description of a file of a data set."""
     return next(file for file in DATASETS[wildcards.dataset]["files"] if file["name"] == wildcards.file)

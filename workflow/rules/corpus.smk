@@ -202,9 +202,10 @@ rule split_queries:
     params:
         code=code("split_queries"),
         settings=settings("split"),
+        training=dataset_settings("training"),
     message:
         "{wildcards.dataset}: splitting the queries into train, validation and test"
     shell:
         "python scripts/split_queries.py --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
-        " {params.settings} --output-queries {output.queries} --output-qrels {output.qrels}"
+        " {params.settings} {params.training} --output-queries {output.queries} --output-qrels {output.qrels}"
         " --report {output.report} 2>&1 | tee {log}"

@@ -4,8 +4,8 @@
 rule mine_negatives:
     input:
         run="results/{dataset}/bm25/{split}.run.parquet",
-        queries="results/{dataset}/queries.parquet",
-        qrels="results/{dataset}/qrels.parquet",
+        queries=training("queries"),
+        qrels=training("qrels"),
         docids="results/{dataset}/{docid}/docids.parquet",
     output:
         "results/{dataset}/{docid}/{recipe}/negatives/{split}.parquet",
@@ -31,8 +31,8 @@ rule train_ddro:
         negatives="results/{dataset}/{docid}/{recipe}/negatives/train.parquet",
         validation_negatives="results/{dataset}/{docid}/{recipe}/negatives/validation.parquet",
         docids="results/{dataset}/{docid}/docids.parquet",
-        queries="results/{dataset}/queries.parquet",
-        qrels="results/{dataset}/qrels.parquet",
+        queries=training("queries"),
+        qrels=training("qrels"),
     output:
         directory("results/{dataset}/{docid}/{recipe}/ddro"),
     log:

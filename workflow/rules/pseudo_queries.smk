@@ -84,3 +84,27 @@ rule generate_pseudo_queries:
     shell:
         "python scripts/generate_pseudo_queries.py --corpus {input.corpus} --model {input.model} {params.settings}"
         " --output {output} 2>&1 | tee {log}"
+
+
+rule judge_pseudo_queries:
+    input:
+        queries="results/{dataset}/queries.parquet",
+        qrels="results/{dataset}/qrels.parquet",
+        pseudo_queries="results/{dataset}/pseudo_queries.parquet",
+    output:
+        queries="results/{dataset}/training/queries.parquet",
+        qrels="results/{dataset}/training/qrels.parquet",
+    log:
+        "results/logs/{dataset}/judge_pseudo_queries.log",
+    benchmark:
+        "results/benchmarks/{dataset}/judge_pseudo_queries.tsv"
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("judge_pseudo_queries"),
+    message:
+        "{wildcards.dataset}: no query trains, so pseudo queries do"
+    shell:
+        "python scripts/judge_pseudo_queries.py --queries {input.queries} --qrels {input.qrels}"
+        " --pseudo-queries {input.pseudo_queries} --output-queries {output.queries} --output-qrels {output.qrels}"
+        " 2>&1 | tee {log}"

@@ -10,8 +10,8 @@ rule build_instances:
             evaluate("{stage} == 'search_pretrain'"),
             then="results/{dataset}/pseudo_queries.parquet",
         ),
-        queries=branch(evaluate("{stage} == 'finetune'"), then="results/{dataset}/queries.parquet"),
-        qrels=branch(evaluate("{stage} == 'finetune'"), then="results/{dataset}/qrels.parquet"),
+        queries=branch(evaluate("{stage} == 'finetune'"), then=training("queries")),
+        qrels=branch(evaluate("{stage} == 'finetune'"), then=training("qrels")),
     output:
         "results/{dataset}/{docid}/{recipe}/instances/{stage}.parquet",
     log:

@@ -24,8 +24,9 @@ def parser() -> argparse.ArgumentParser:
         "--results",
         type=Path,
         required=True,
-        help="folder of the results; read are its DATASET/DOCID/RECIPE/metrics/{SYSTEM,comparison}.test.json, "
-        "the runs/*.timing.json beside them and the .tsv files of its benchmarks/ as far as they are there",
+        help="folder of the results; read are its DATASET/{data,split}_report.json, "
+        "DATASET/DOCID/RECIPE/metrics/{SYSTEM,comparison}.test.json, the runs/*.timing.json beside them and the .tsv "
+        "files of its benchmarks/ as far as they are there",
     )
     options.add_argument(
         "--experiments", type=experiment, nargs="+", required=True, metavar="DATASET/DOCID/RECIPE", help="in this order"
@@ -39,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Read the small files of each experiment and write the three summaries."""
+    from ddro.data_tables import data_tables
     from ddro.published import differences, published_result, read_expected
     from ddro.show_tables import to_html, to_markdown
     from ddro.stage_times import stage_times
@@ -46,11 +48,15 @@ def main(arguments: argparse.Namespace) -> None:
 
     expected = read_expected(arguments.expected)
     rows, all_times, published, slices = [], [], {}, {}
+    reports = {}
     for name in arguments.experiments:
         dataset, docid, _ = name.split("/")
+        paths = (arguments.results / dataset / f"{part}_report.json" for part in ("data", "split"))
+        reports[dataset] = tuple(read_result(path) for path in paths)
         folder = arguments.results / name / "metrics"
         times = stage_times(arguments.results / "benchmarks", name)
         all_times += times
+        variant = reports[dataset][0]["variant"]
         comparison = read_result(folder / "comparison.test.json")
         for system in SYSTEMS:
             path = folder / f"{system}.test.json"
@@ -59,7 +65,7 @@ def main(arguments: argparse.Namespace) -> None:
             try:
                 beside = differences(metrics["groups"]["all"], theirs, expected["bounds"])
                 cost = efficiency(arguments.results, name, system)
-                rows.append(summary_row(name, system, metrics, comparison, beside, cost, times))
+                rows.append(summary_row(name, variant, system, metrics, comparison, beside, cost, times))
                 slices[name, system] = metrics["slices"]
             except (KeyError, TypeError) as error:
                 raise UserError(
@@ -72,7 +78,7 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("%d experiments, %d rows; %d stages without a time", len(arguments.experiments), len(rows), missing)
 
     rows = correct(rows)
-    shown = tables(rows, published, slices, all_times)
+    shown = [*tables(rows, published, slices, all_times), *data_tables(reports)]
     for path, text in (
         (arguments.output_csv, to_csv(rows)),
         (arguments.output_markdown, to_markdown(HEADING, shown)),

@@ -7,7 +7,10 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-TEXT_COLUMNS = ("experiment", "system", "protocol", "where", "stage", "measure", "verdict", "device", "of", "slice")
+TEXT_COLUMNS = (
+    *("experiment", "system", "protocol", "where", "stage", "measure", "verdict", "device", "of", "slice"),
+    *("dataset", "variant", "published", "what", "lines"),
+)
 """To the left; all others are numbers, to the right."""
 
 

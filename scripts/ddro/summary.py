@@ -18,7 +18,7 @@ Row = dict[str, str | int | float | None]
 BASELINES = ("sft", "bm25")
 TESTS = ("p", "p_holm", "p_randomisation")
 COLUMNS = (
-    *("dataset", "docid", "recipe", "system", "protocol", "n_queries", *MEASURES),
+    *("dataset", "variant", "docid", "recipe", "system", "protocol", "n_queries", *MEASURES),
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
     *("n_seen", "MRR@10_seen", "R@10_seen", "n_unseen", "MRR@10_unseen", "R@10_unseen"),
     *(f"{test}_vs_{baseline}" for test in TESTS for baseline in BASELINES),
@@ -37,6 +37,7 @@ NOTES = {
 
 def summary_row(
     experiment: str,
+    variant: str,
     system: str,
     metrics: Mapping[str, Any],
     comparison: Mapping[str, Any],
@@ -47,6 +48,7 @@ def summary_row(
     """Return the row of ``system`` in ``experiment`` (dataset/docid/recipe): `COLUMNS` and their values, or None.
 
     Args:
+        variant: of the data set, as its data_report.json names it.
         metrics: what evaluate.py wrote.
         comparison: what compare_systems.py wrote; p are those of the main measure, MRR@10. `correct` adds Holm's.
         published: the published measures of the system, beside ours.
@@ -55,7 +57,8 @@ def summary_row(
     """
     dataset, docid, recipe = experiment.split("/")
     row: Row = dict.fromkeys(COLUMNS)
-    row |= {"dataset": dataset, "docid": docid, "recipe": recipe, "system": system, "protocol": metrics["protocol"]}
+    row |= {"dataset": dataset, "variant": variant, "docid": docid, "recipe": recipe, "system": system}
+    row["protocol"] = metrics["protocol"]
     groups = metrics["groups"]
     row |= {"n_queries": groups["all"]["n_queries"]} | {name: groups["all"][name] for name in MEASURES}
     for name in MEASURES:

@@ -50,10 +50,13 @@ def test_row_of_a_system():
     times = [StageTime("msmarco", "train_ddro", ("ddro",), 1.5, 10.0), StageTime("msmarco", "y", SYSTEMS, 2.0, None)]
     beside = differences({"MRR@10": 0.5}, {"MRR@10": 0.4576}, BOUNDS)
     cost = {"beams": 20, "ms_median": 8.5, "unknown": 1}
-    row = summary_row("msmarco/pq/paper", "ddro", metrics(0.5), comparison(ddro=0.03, bm25=1.0), beside, cost, times)
+    row = summary_row(
+        "msmarco/pq/paper", "top", "ddro", metrics(0.5), comparison(ddro=0.03, bm25=1.0), beside, cost, times
+    )
     assert tuple(row) == COLUMNS
     assert {name: value for name, value in row.items() if value is not None} == {
-        **{"dataset": "msmarco", "docid": "pq", "recipe": "paper", "system": "ddro", "protocol": "query"},
+        **{"dataset": "msmarco", "variant": "top", "docid": "pq", "recipe": "paper", "system": "ddro"},
+        "protocol": "query",
         "n_queries": 200,
         **dict.fromkeys(MEASURES, 0.5),
         **{f"{name}_low": 0.4 for name in MEASURES},
@@ -139,7 +142,8 @@ def test_cost_is_the_sum_of_what_made_a_system_and_the_largest_peak():
 ROWS = correct(
     [
         summary_row(
-            "awscli/pq/demo", system, metrics(value, n_unseen=0), comparison(ddro=0.00001, bm25=0.04), [], {}, []
+            *("awscli/pq/demo", "built in", system, metrics(value, n_unseen=0)),
+            *(comparison(ddro=0.00001, bm25=0.04), [], {}, []),
         )
         for system, value in (("bm25", 0.5), ("ddro", 0.6123456789))
     ]
@@ -240,7 +244,15 @@ def start(folder, root, *experiments):
     return list(csv.DictReader(io.StringIO((folder / "summary.csv").read_text())))
 
 
+def write_reports(folder, variant):
+    data = {"variant": variant, "found": {"documents": 9}, "expected": [], "left_out": {}, "noted": {}, "files": []}
+    write_json(data, folder / "data_report.json")
+    write_json({"splits": {"train": 5}, "counts": {}}, folder / "split_report.json")
+
+
 def test_script(tmp_path, root):
+    for dataset in ("msmarco", "awscli"):
+        write_reports(tmp_path / dataset, f"variant of {dataset}")
     for experiment in ("msmarco/pq/paper", "awscli/tu/demo"):
         for system in SYSTEMS:
             write_json(metrics(0.25), tmp_path / experiment / f"metrics/{system}.test.json")
@@ -255,6 +267,8 @@ def test_script(tmp_path, root):
     assert [(row["dataset"], row["system"]) for row in rows] == [
         (dataset, system) for dataset in ("msmarco", "awscli") for system in SYSTEMS
     ]
+    assert (rows[0]["variant"], rows[5]["variant"]) == ("variant of msmarco", "variant of awscli")
+    assert "| msmarco | variant of msmarco |         9 |     5 |" in (tmp_path / "summary.markdown").read_text()
     assert [row["paper_MRR@10"] for row in rows] == ["0.2924", "0.4479", "0.4576", "", "", ""]
     assert [row["verdict_MRR@10"] for row in rows] == ["FAIL", "FAIL", "FAIL", "", "", ""]
     assert rows[0]["peak_mib"] == "4.0" and rows[0]["seconds"] == ""
@@ -269,6 +283,9 @@ def test_script(tmp_path, root):
 
 
 def test_script_refuses_missing_and_foreign_files(tmp_path, root):
+    with pytest.raises(UserError, match="data_report.json: no such file"):
+        start(tmp_path, root, "awscli/pq/demo")
+    write_reports(tmp_path / "awscli", "built in")
     with pytest.raises(UserError, match="comparison.test.json: no such file"):
         start(tmp_path, root, "awscli/pq/demo")
     folder = tmp_path / "awscli/pq/demo/metrics"

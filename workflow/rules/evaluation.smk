@@ -120,6 +120,11 @@ rule summarise:
             experiment=EXPERIMENTS,
             system=[*SYSTEMS, "comparison"],
         ),
+        data=collect(
+            "results/{experiment.dataset}/{part}_report.json",
+            experiment=EXPERIMENTS,
+            part=["data", "split"],
+        ),
         expected="config/expected.yaml",
     output:
         csv="results/summary.csv",

@@ -1,62 +1,100 @@
-"""Rank documents for the queries of one split by generating docids: constrained beam search."""
+"""Rank documents for the queries of one split, or a shard of them, by generating docids: constrained beam search."""
 
 import argparse
+import time
 from pathlib import Path
 
 from ddro import tables
 from ddro.command import UserError, log, progress, run
-from ddro.files import read_table
+from ddro.files import read_table, write_json, write_table
 
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--model", type=Path, required=True, help="folder of the trained model")
+    options.add_argument("--trie", type=Path, required=True, help="the trie of all docids (build_trie)")
     options.add_argument("--docids", type=Path, required=True, help="the docid of each document (Parquet)")
     options.add_argument("--queries", type=Path, required=True, help="queries with their split (Parquet)")
     options.add_argument("--split", choices=tables.SPLITS, required=True, help="the queries to rank for")
+    options.add_argument("--shard", default="1-of-1", help="every n-th query from the k-th on: k-of-n (default: all)")
     options.add_argument("--beams", type=int, required=True, help="beams a query, so docids in its ranking")
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
+    options.add_argument("--precision", choices=["float32", "bfloat16"], required=True, help="of the model's numbers")
     options.add_argument(
-        "--batch-size", type=int, default=32, help="queries decoded together: a matter of memory alone"
+        "--memory-mib", type=int, default=2048, help="how much the queries of a batch may take (default: %(default)s)"
     )
-    options.add_argument("--output", type=Path, required=True, help="the ranking (TREC run, gzip'd)")
+    options.add_argument("--output-run", type=Path, required=True, help="the shard's part of the run (Parquet)")
+    options.add_argument("--output-timing", type=Path, required=True, help="seconds of each batch (JSON)")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
     import torch
 
-    from ddro.runs import write_trec
+    from ddro.decoding import batch_size
     from ddro.seq2seq import be_quiet, load
     from ddro.trie import DocidTrie
 
     be_quiet()
+    queries = shard_of(arguments)
+    docnos = read_table(arguments.docids, tables.DOCIDS, ["docno"])["docno"].to_pylist()
+    trie = DocidTrie.load(arguments.trie)
+    if len(trie.documents) != len(docnos):
+        raise UserError(
+            f"{arguments.trie} is of {len(trie.documents)} documents, {arguments.docids} has {len(docnos)}. "
+            "Delete the trie and run snakemake."
+        )
     model, tokenizer = load(arguments.model)
-    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
-    trie = DocidTrie.build(docids["tokens"])
-    queries = read_table(arguments.queries, tables.QUERIES, ["qid"])
-    queries = [row for row in queries.to_pylist() if row["split"] == arguments.split]
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model.eval().to(device, getattr(torch, arguments.precision))
+    together = batch_size(model, trie, arguments.beams, arguments.max_query_tokens, arguments.memory_mib * 2**20)
+    log.info("%d queries, %d at a time, with %d beams on %s", len(queries), together, arguments.beams, device)
+    run_table, batches = rankings(arguments, model, tokenizer, trie, docnos, queries, together)
+    write_table(run_table, arguments.output_run, tables.RUN, ["qid", "docno"])
+    timing = {
+        "batches": batches,
+        "beams": arguments.beams,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "model_bytes": sum(tensor.nbytes for tensor in {id(part): part for part in model.parameters()}.values()),
+        "precision": arguments.precision,
+        "trie_bytes": trie.nbytes,
+    }
+    write_json(timing, arguments.output_timing)
+
+
+def shard_of(arguments: argparse.Namespace) -> list[dict]:
+    """The queries of the split that belong to this shard, in the order of the table."""
+    queries = read_table(arguments.queries, tables.QUERIES, ["qid"]).to_pylist()
+    queries = [row for row in queries if row["split"] == arguments.split]
     if not queries:
         raise UserError(f"{arguments.queries}: no query of the split {arguments.split!r}.")
-    run_table = rankings(arguments, model, tokenizer, trie, docids["docno"].to_pylist(), queries)
-    write_trec(run_table, arguments.output, arguments.model.name)
-    log.info("%d queries ranked with %d beams", len(queries), arguments.beams)
+    try:
+        number, count = map(int, arguments.shard.split("-of-"))
+    except ValueError:
+        number = count = 0
+    if not 1 <= number <= count:
+        raise UserError(f"--shard {arguments.shard}: write such as 2-of-8.")
+    return queries[number - 1 :: count]
 
 
-def rankings(arguments, model, tokenizer, trie, docnos, queries):  # noqa: ANN001, ANN201 - as main has them
-    """The run as `tables.RUN`, in the order of the queries; queries of like length are decoded together."""
+def rankings(arguments, model, tokenizer, trie, docnos, queries, together):  # noqa: ANN001, ANN201 - as main has them
+    """The run as `tables.RUN`, in the order of the queries, and of each batch its queries and seconds.
+
+    Queries of like length are decoded together, the longest first: what needs most memory shows at once if it's enough.
+    """
     import pyarrow as pa
 
     from ddro.decoding import constrained_beam_search, ranked_documents
     from ddro.seq2seq import encode, pad
 
     encoded = encode(tokenizer, [query["text"] for query in queries], arguments.max_query_tokens)
-    by_length = sorted(range(len(queries)), key=lambda index: len(encoded[index]))
+    by_length = sorted(range(len(queries)), key=lambda index: -len(encoded[index]))
     ranked: dict[int, list[dict]] = {}
+    batches = []
     with progress(total=len(queries), description="retrieve", unit="queries") as bar:
-        for first in range(0, len(queries), arguments.batch_size):
-            batch = by_length[first : first + arguments.batch_size]
+        for first in range(0, len(queries), together):
+            start = time.perf_counter()
+            batch = by_length[first : first + together]
             tokens, mask = (tensor.to(model.device) for tensor in pad([encoded[index] for index in batch]))
             found, scores = constrained_beam_search(model, trie, tokens, mask, arguments.beams)
             for index, docids, values in zip(batch, found.cpu().numpy(), scores.cpu().numpy(), strict=True):
@@ -65,8 +103,9 @@ def rankings(arguments, model, tokenizer, trie, docnos, queries):  # noqa: ANN00
                     {"qid": queries[index]["qid"], "docno": docnos[row], "rank": rank, "score": float(score)}
                     for rank, (row, score) in enumerate(documents, 1)
                 ]
+            batches.append({"queries": len(batch), "seconds": time.perf_counter() - start})
             bar.update(len(batch))
-    return pa.Table.from_pylist([row for index in range(len(queries)) for row in ranked[index]], tables.RUN)
+    return pa.Table.from_pylist([row for index in range(len(queries)) for row in ranked[index]], tables.RUN), batches
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from ddro.rest_of_docids import Rest, score_to_the_end
 from ddro.t5_decoder import Past, Rows, T5Decoder
 from ddro.trie import DocidTrie
 
+MOST_QUERIES = 64  # of a batch: products of more rows aren't faster
 ROUNDING = 1e-3  # by which the score of one docid may differ between two batches
 
 
@@ -174,6 +175,39 @@ def _best(table: torch.Tensor, count: int) -> torch.Tensor:
     last = table.topk(count, dim=1).values[:, -1:]
     above, equal = table > last, (table == last) & (table > -torch.inf)
     return above | (equal & (equal.cumsum(1) <= count - above.sum(1, keepdim=True)))
+
+
+def batch_size(model: PreTrainedModel, trie: DocidTrie, num_beams: int, query_tokens: int, memory: int) -> int:
+    """How many queries `constrained_beam_search` can take at once within ``memory`` bytes, 1 to `MOST_QUERIES`."""
+    return max(1, min(MOST_QUERIES, memory // bytes_per_query(model, trie, num_beams, query_tokens)))
+
+
+def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, query_tokens: int) -> int:
+    """An upper bound of what each query of a batch adds to the memory of `constrained_beam_search`.
+
+    With L decoder layers of h heads of d_kv numbers, B beams, q query tokens, and t tokens before docids stand alone
+    (or of the longest docid, where some are shorter than others), in numbers of the model's precision:
+
+        encoder            q (8 d_model + d_ff), and 2 L q h d_kv that stay
+        keys and values    2 x 2 L B t h d_kv: those of a step and of the one before
+        a step's tokens    B (8 d_model + d_ff)
+        candidates         160 bytes for each child of B nodes
+
+    and half as much again, for freed memory that doesn't fit what is wanted next.
+    What doesn't grow with the queries comes on top: the model, the trie, and a block of logits and of positions.
+    """
+    config = model.config
+    inner = config.num_heads * config.d_kv
+    numbers = query_tokens * (8 * config.d_model + config.d_ff + 2 * config.num_decoder_layers * inner)
+    tokens = len(trie.levels) if trie.shortest == trie.depth else trie.depth
+    numbers += 4 * config.num_decoder_layers * num_beams * tokens * inner
+    numbers += num_beams * (8 * config.d_model + config.d_ff)
+    children = np.diff(trie.first_child)
+    steps = zip(trie.levels, trie.levels[1:], strict=False)
+    widest = max(
+        (min(end - first, num_beams * int(children[slice(*above)].max())) for above, (first, end) in steps), default=1
+    )
+    return (numbers * model.dtype.itemsize + widest * 160) * 3 // 2
 
 
 def ranked_documents(trie: DocidTrie, docids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ precision that differ, and everybody finds the order of the table again.
 from __future__ import annotations
 
 import gzip
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,24 @@ def untied(query: np.ndarray, score: np.ndarray) -> np.ndarray:
     result = np.empty(len(order), np.float32)
     result[order] = np.where(number < 0, _LOWEST - number, number).astype(np.int32).view(np.float32)
     return result
+
+
+def gather(shards: Sequence[pa.Table], qids: Sequence[str]) -> pa.Table:
+    """Put the parts of a run (`tables.RUN`) together, in the order of ``qids``.
+
+    Raises:
+        UserError: a query without a ranking, or a ranking of another query.
+    """
+    run = pa.concat_tables(shards)
+    ranked = pc.unique(run["qid"]).to_pylist()
+    for there, wanted, what in ((ranked, qids, "has no ranking"), (qids, ranked, "is not among the queries")):
+        if others := sorted(set(wanted) - set(there)):
+            raise UserError(
+                f"query {others[0]!r} {what} ({len(others)} such queries). Delete the folder of the shards and rerun."
+            )
+    place = pc.index_in(run["qid"], value_set=pa.array(qids, pa.string()))
+    in_order = [("place", "ascending"), ("rank", "ascending")]
+    return run.append_column("place", place).sort_by(in_order).drop_columns("place")
 
 
 def check_run(run: pa.Table, path: Path | str) -> pa.Table:

@@ -125,6 +125,14 @@ class DocidTrie:
             )
         return self._on_devices[str(device)]
 
+    @cached_property
+    def levels(self) -> list[tuple[int, int]]:
+        """The nodes of each level, from the root's on: (first, one after the last)."""
+        levels = [(0, 1)]
+        while levels[-1][0] < levels[-1][1]:
+            levels.append(tuple(int(self.first_child[node]) for node in levels[-1]))
+        return levels[:-1]
+
     @property
     def nbytes(self) -> int:
         """Bytes of all arrays."""

@@ -72,7 +72,9 @@ def test_the_jobs_of_each_configuration(plan):
         "train_sft": 3,
         "mine_negatives": 2,
         "train_ddro": 1,
+        "build_trie": 1,  # as assign_docids
         "retrieve": 2,
+        "gather_run": 2,
         "evaluate": 3,
         "compare_systems": 1,
         "plot_training": 1,

@@ -22,6 +22,7 @@ def test_the_arrays_of_a_small_tree():
     assert trie.first_child.tolist() == [1, 3, 3, 5, 7, 7, 7, 7]
     assert trie.first_document.tolist() == [0, 1, 2, 4, 5]
     assert trie.documents.tolist() == [3, 0, 1, 4, 2]
+    assert trie.levels == [(0, 1), (1, 3), (3, 5), (5, 7)]
     assert (trie.depth, trie.shortest, trie.largest_token) == (3, 2, 8)
     assert [trie.documents_below(node) for node in range(7)] == [5, 1, 4, 3, 1, 1, 2]
 

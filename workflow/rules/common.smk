@@ -45,6 +45,7 @@ wildcard_constraints:
     dataset=one_of(experiment.dataset for experiment in EXPERIMENTS),
     docid=one_of(experiment.docid for experiment in EXPERIMENTS),
     recipe=one_of(experiment.recipe for experiment in EXPERIMENTS),
+    scatteritem=r"\d+-of-\d+",
     split=one_of(SPLITS),
     stage=one_of(STAGES),
     system=one_of(SYSTEMS),

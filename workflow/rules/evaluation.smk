@@ -1,6 +1,30 @@
 """From the trained models to rankings of the test queries, measures, the final table, and the report."""
 
 
+# Shards of the queries, each a job of its own: snakemake --set-scatter retrieve=8
+scattergather:
+    retrieve=1,
+
+
+rule build_trie:
+    input:
+        docids="results/{dataset}/{docid}/docids.parquet",
+    output:
+        "results/{dataset}/{docid}/trie.safetensors",
+    log:
+        "results/logs/{dataset}/{docid}/build_trie.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/build_trie.tsv"
+    conda:
+        "../../envs/training.yaml"
+    params:
+        code=code("build_trie"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}: building the trie of the docids"
+    shell:
+        "python scripts/build_trie.py --docids {input.docids} --output {output} 2>&1 | tee {log}"
+
+
 rule retrieve:
     input:
         model=branch(
@@ -8,14 +32,16 @@ rule retrieve:
             then="results/{dataset}/{docid}/{recipe}/sft/finetune",
             otherwise="results/{dataset}/{docid}/{recipe}/{system}",
         ),
+        trie="results/{dataset}/{docid}/trie.safetensors",
         docids="results/{dataset}/{docid}/docids.parquet",
         queries="results/{dataset}/queries.parquet",
     output:
-        "results/{dataset}/{docid}/{recipe}/runs/{system}.{split}.trec.gz",
+        run="results/{dataset}/{docid}/{recipe}/runs/{system}.{split}/{scatteritem}.parquet",
+        timing="results/{dataset}/{docid}/{recipe}/runs/{system}.{split}/{scatteritem}.timing.json",
     log:
-        "results/logs/{dataset}/{docid}/{recipe}/retrieve.{system}.{split}.log",
+        "results/logs/{dataset}/{docid}/{recipe}/retrieve.{system}.{split}.{scatteritem}.log",
     benchmark:
-        "results/benchmarks/{dataset}/{docid}/{recipe}/retrieve.{system}.{split}.tsv"
+        "results/benchmarks/{dataset}/{docid}/{recipe}/retrieve.{system}.{split}.{scatteritem}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 16
@@ -23,10 +49,37 @@ rule retrieve:
         code=code("retrieve"),
         settings=settings("decoding"),
     message:
-        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: ranking for the {wildcards.split} queries with {wildcards.system}"
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: ranking for the {wildcards.split} queries with {wildcards.system}, shard {wildcards.scatteritem}"
     shell:
-        "python scripts/retrieve.py --model {input.model} --docids {input.docids} --queries {input.queries}"
-        " --split {wildcards.split} {params.settings} --output {output} 2>&1 | tee {log}"
+        "python scripts/retrieve.py --model {input.model} --trie {input.trie} --docids {input.docids}"
+        " --queries {input.queries} --split {wildcards.split} --shard {wildcards.scatteritem} {params.settings}"
+        " --output-run {output.run} --output-timing {output.timing} 2>&1 | tee {log}"
+
+
+rule gather_run:
+    input:
+        runs=gather.retrieve("results/{{dataset}}/{{docid}}/{{recipe}}/runs/{{system}}.{{split}}/{scatteritem}.parquet"),
+        timings=gather.retrieve(
+            "results/{{dataset}}/{{docid}}/{{recipe}}/runs/{{system}}.{{split}}/{scatteritem}.timing.json"
+        ),
+        queries="results/{dataset}/queries.parquet",
+    output:
+        run="results/{dataset}/{docid}/{recipe}/runs/{system}.{split}.trec.gz",
+        timing="results/{dataset}/{docid}/{recipe}/runs/{system}.{split}.timing.json",
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/gather_run.{system}.{split}.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/gather_run.{system}.{split}.tsv"
+    conda:
+        "../../envs/training.yaml"
+    params:
+        code=code("gather_run"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: gathering the shards of {wildcards.system}'s run"
+    shell:
+        "python scripts/gather_run.py --runs {input.runs} --timings {input.timings} --queries {input.queries}"
+        " --split {wildcards.split} --tag {wildcards.system} --output-run {output.run} --output-timing {output.timing}"
+        " 2>&1 | tee {log}"
 
 
 rule evaluate:

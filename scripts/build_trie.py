@@ -1,0 +1,35 @@
+"""Build the prefix tree of all docids, as a file that every retrieval maps into its memory."""
+
+import argparse
+from pathlib import Path
+
+from ddro import tables
+from ddro.command import log, run
+from ddro.files import read_table
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--docids", type=Path, required=True, help="the docid of each document (Parquet)")
+    options.add_argument("--output", type=Path, required=True, help="the trie (safetensors)")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from ddro.trie import DocidTrie
+
+    trie = DocidTrie.build(read_table(arguments.docids, tables.DOCIDS, ["docno"])["tokens"])
+    trie.save(arguments.output)
+    log.info(
+        "%d docids of %d documents, %d to %d tokens long; they stand alone after %d tokens at most; %.1f MiB",
+        len(trie.first_token) - 1,
+        len(trie.documents),
+        trie.shortest,
+        trie.depth,
+        len(trie.levels) - 1,
+        trie.nbytes / 2**20,
+    )
+
+
+if __name__ == "__main__":
+    run(parser(), main)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -61,11 +62,8 @@ class T5Decoder:
         self.heads, self.d_kv = model.config.num_heads, model.config.d_kv
         encoded = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         self.mask = mask[:, None, None]
-        vocabulary = model.lm_head.out_features
-        # Kept: a processor takes as long to get fresh memory as to compute what goes there.
-        self.logits = encoded.new_empty(
-            max(1, (LOGITS_ON_GPU if encoded.is_cuda else LOGITS) // vocabulary), vocabulary
-        )
+        self.positions_at_once = max(1, (LOGITS_ON_GPU if encoded.is_cuda else LOGITS) // model.lm_head.out_features)
+        self._buffers: dict[str, torch.Tensor] = {}
         self.encoded = []
         for block in self.blocks:
             attention = block.layer[1].EncDecAttention
@@ -100,20 +98,20 @@ class T5Decoder:
             )
             if past:
                 key, value = (
-                    torch.cat([earlier.index_select(0, rows.parent), later], 1)
-                    for earlier, later in zip(past[index], (key, value), strict=True)
+                    self._after(earlier, rows.parent, later, None if keep else name)
+                    for name, earlier, later in zip(("keys", "values"), past[index], (key, value), strict=True)
                 )
             if keep:
                 now.append((key, value))
             attended = self._attend(query, self._heads(key), self._heads(value), bias)
-            hidden = hidden + attention.o(_gather(attended.flatten(0, 1), places))
+            hidden.addmm_(_gather(attended.flatten(0, 1), places), attention.o.weight.T)
 
             attention = to_query.EncDecAttention
             query = in_query.spread(attention.q(to_query.layer_norm(hidden)))
             key, value, mask = (in_query.of_queries(tensor) for tensor in (*self.encoded[index], self.mask))
-            hidden = hidden + attention.o(in_query.gather(self._attend(query, key, value, mask)))
+            hidden.addmm_(in_query.gather(self._attend(query, key, value, mask)), attention.o.weight.T)
 
-            hidden = feed_forward(hidden)
+            hidden = self._feed(feed_forward, hidden)
         return self.model.decoder.final_layer_norm(hidden), now
 
     def log_probabilities(self, hidden: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -130,13 +128,13 @@ class T5Decoder:
         weight = self.model.lm_head.weight.T
         if getattr(self.model.config, "scale_decoder_outputs", False):
             hidden = hidden * self.model.config.d_model**-0.5
-        size = len(self.logits)
+        size = self.positions_at_once
         starts = torch.arange(0, len(hidden), size, device=hidden.device)
         bounds = [*torch.searchsorted(rows, starts).tolist(), len(rows)]
         found = []
         for index, block in enumerate(hidden.split(size)):
             pairs = slice(bounds[index], bounds[index + 1])
-            places, of_block = rows[pairs] - index * size, self.logits[: len(block)]
+            places, of_block = rows[pairs] - index * size, self._buffer("logits", (len(block), weight.shape[1]))
             values = torch.mm(block, weight, out=of_block).float()
             wanted = values[places, tokens[pairs]]
             total = values.exp_().sum(-1)  # as a rule nothing is too large; to look for the maximum first takes longer
@@ -146,6 +144,37 @@ class T5Decoder:
                 normaliser = torch.mm(block, weight, out=of_block).float().logsumexp(-1)
             found.append(wanted - normaliser[places])
         return torch.cat(found)
+
+    def _after(
+        self, earlier: torch.Tensor, parent: torch.Tensor, later: torch.Tensor, kept: str | None
+    ) -> torch.Tensor:
+        """``earlier[parent]`` and ``later`` as one, [rows, tokens, heads * d_kv]; in a kept buffer if it has a name."""
+        seen, length = earlier.shape[1], later.shape[1]
+        shape = (len(later), seen + length, later.shape[2])
+        both = later.new_empty(shape) if kept is None else self._buffer(kept, shape)
+        torch.index_select(earlier, 0, parent, out=both[:, :seen])
+        both[:, seen:] = later
+        return both
+
+    def _feed(self, layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
+        """The feed-forward layer on ``hidden`` [positions, d_model], in place where it is T5's first kind."""
+        dense = layer.DenseReluDense
+        if (
+            not hasattr(dense, "wi")
+            or not isinstance(dense.act, torch.nn.ReLU)
+            or dense.wo.weight.dtype != hidden.dtype
+        ):
+            return layer(hidden)
+        inner = self._buffer("inner", (len(hidden), dense.wi.out_features))
+        torch.mm(layer.layer_norm(hidden), dense.wi.weight.T, out=inner)
+        return hidden.addmm_(inner.relu_(), dense.wo.weight.T)
+
+    def _buffer(self, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """Memory that is used again: a processor takes as long to get fresh memory as to compute what goes there."""
+        size = prod(shape)
+        if name not in self._buffers or self._buffers[name].numel() < size:
+            self._buffers[name] = self.encoded[0][0].new_empty(size)
+        return self._buffers[name][:size].view(shape)
 
     def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """Attention of [a, b, heads * d_kv] to keys and values [a, heads, c, d_kv]; the same shape."""

@@ -17,6 +17,7 @@ from ddro.code_hash import code_hash
 from ddro.command import UserError
 from ddro.configuration import load_experiments, options
 from ddro.datasets import load_datasets, qrels_of
+from ddro.schema import read_yaml
 from ddro.tables import SPLITS, STAGES, SYSTEMS
 
 CHAPTERS = ["corpus", "docids", "pseudo_queries", "sft", "bm25", "ddro", "evaluation"]

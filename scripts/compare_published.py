@@ -1,0 +1,44 @@
+"""Show the measures of published checkpoints beside the published results: ours, theirs, the difference, a verdict."""
+
+import argparse
+from pathlib import Path
+
+from ddro.command import UserError, log, run
+from ddro.files import read_json, whole
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument(
+        "--metrics", type=Path, nargs="+", required=True, help="what evaluate.py wrote of each checkpoint (JSON)"
+    )
+    options.add_argument(
+        "--of", nargs="+", required=True, metavar="DATASET/DOCID/SYSTEM", help="the published result of each"
+    )
+    options.add_argument("--expected", type=Path, required=True, help="published results (YAML)")
+    options.add_argument("--output", type=Path, required=True, help="the table (Markdown)")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from ddro.published import differences, published_result, read_expected
+    from ddro.show_tables import Table, to_markdown
+
+    if len(arguments.metrics) != len(arguments.of):
+        raise UserError("--of: give as many as --metrics.")
+    expected, rows = read_expected(arguments.expected), []
+    for path, of in zip(arguments.metrics, arguments.of, strict=True):
+        metrics = read_json(path)
+        theirs = published_result(expected, *of.split("/"))
+        for line in differences(metrics["groups"]["all"], theirs, expected["bounds"]):
+            numbers = f"{100 * line.ours:.2f}", f"{100 * line.theirs:.2f}", f"{line.points:+.2f}"
+            rows.append([metrics["system"], of, line.measure, *numbers, line.verdict])
+            log.info("%s %s: %s, published %s, difference %s: %s", of, line.measure, *numbers, line.verdict)
+    header = ("system", "experiment", "measure", "ours", "paper", "difference", "verdict")
+    note = "In percent; one instance per query and relevant document. The bounds stand in config/expected.yaml."
+    with whole(arguments.output) as temporary:
+        temporary.write_text(to_markdown("Published checkpoints", [Table("Measures", note, header, rows)]), "utf-8")
+
+
+if __name__ == "__main__":
+    run(parser(), main)

@@ -1,0 +1,97 @@
+"""Rank documents with a published model for a published test set, after a check that the two and the docids fit."""
+
+import argparse
+from pathlib import Path
+
+from ddro import tables
+from ddro.command import UserError, log, progress, run
+from ddro.files import read_json, write_table
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--model", required=True, help="folder, or repository OWNER/MODEL of the hub")
+    options.add_argument("--docids", required=True, help="file, or OWNER/DATA:PATH of a data set of the hub")
+    options.add_argument("--tests", required=True, help="file, or OWNER/DATA:PATH of a data set of the hub")
+    options.add_argument("--revision", help="a commit of the model's repository")
+    options.add_argument(
+        "--tied-head", action=argparse.BooleanOptionalAction, default=False, help="how the model was trained"
+    )
+    options.add_argument("--beams", type=int, required=True, help="width of the beam")
+    options.add_argument("--max-query-tokens", type=int, default=64, help="a query is cut to this length (default: 64)")
+    options.add_argument("--batch-size", type=int, default=32, help="queries decoded together (default: 32)")
+    options.add_argument("--output", type=Path, required=True, help="folder of run, queries, qrels and corpus")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    import pyarrow as pa
+
+    from ddro.hub import fetch, mismatches, read_docids, read_test_set, weight_shapes
+    from ddro.runs import write_trec
+    from ddro.seq2seq import be_quiet
+
+    be_quiet()
+    folder = fetch(arguments.model, arguments.revision)
+    docids, tests = read_docids(fetch(arguments.docids)), read_test_set(fetch(arguments.tests))
+    problems = mismatches(
+        read_json(folder / "config.json"), weight_shapes(folder), docids, tests, tied_head=arguments.tied_head
+    )
+    if problems:
+        raise UserError(
+            f"{arguments.model}, {arguments.docids} and {arguments.tests} don't fit: {'; '.join(problems)}."
+        )
+    log.info("%d documents, %d queries; model, docids and test set fit", len(docids), len(tests))
+
+    docnos = list(docids)
+    qids = [str(number) for number in range(1, len(tests) + 1)]
+    table = rankings(arguments, folder, docids, tests, qids)
+    write_trec(table, arguments.output / "run.trec.gz", Path(arguments.model).name)
+    for name, schema, columns in (
+        (
+            "queries",
+            tables.QUERIES,
+            [qids, [" ".join(map(str, line.input_ids)) for line in tests], ["test"] * len(tests)],
+        ),
+        ("qrels", tables.QRELS, [qids, [line.docno for line in tests], [1] * len(tests)]),
+        ("corpus", tables.CORPUS, [docnos, *[[""] * len(docnos)] * 3, [0] * len(docnos)]),
+    ):
+        write_table(pa.table(columns, schema=schema), arguments.output / f"{name}.parquet", schema)
+
+
+def rankings(arguments, folder, docids, tests, qids):  # noqa: ANN001, ANN201 - as main has them
+    """The run as `tables.RUN`, in the order of the test set."""
+    import pyarrow as pa
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
+
+    from ddro.decoding import constrained_beam_search, ranked_documents
+    from ddro.seq2seq import note_whether_tied, pad
+    from ddro.trie import DocidTrie
+
+    model = AutoModelForSeq2SeqLM.from_pretrained(
+        folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
+    )
+    note_whether_tied(model)
+    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    trie, docnos = DocidTrie.build([list(tokens) for tokens in docids.values()]), list(docids)
+    rows = []
+    with progress(total=len(tests), description="retrieve", unit="queries") as bar:
+        for first in range(0, len(tests), arguments.batch_size):
+            batch = [line.input_ids for line in tests[first : first + arguments.batch_size]]
+            longest = arguments.max_query_tokens
+            cut = [ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]] for ids in batch]
+            tokens, mask = (tensor.to(model.device) for tensor in pad(cut))
+            found, scores = constrained_beam_search(model, trie, tokens, mask, arguments.beams)
+            for place, (ids, values) in enumerate(zip(found.cpu().numpy(), scores.cpu().numpy(), strict=True)):
+                documents = zip(*ranked_documents(trie, ids, values), strict=True)
+                rows += [
+                    {"qid": qids[first + place], "docno": docnos[row], "rank": rank, "score": float(score)}
+                    for rank, (row, score) in enumerate(documents, 1)
+                ]
+            bar.update(len(batch))
+    return pa.Table.from_pylist(rows, tables.RUN)
+
+
+if __name__ == "__main__":
+    run(parser(), main)

@@ -5,7 +5,7 @@ UV ?= uv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: demo test env lint format lock clean clean-results
+.PHONY: ablation demo test env lint format lock clean clean-results
 .DELETE_ON_ERROR:
 
 demo: env
@@ -15,6 +15,10 @@ demo: env
 
 test: env
 	@python -m pytest
+
+# One setting changed at a time: an hour on 2 cores.
+ablation: env
+	@snakemake ablation --configfile config/ablation.yaml
 
 # Made anew when what it shows has changed.
 results/report.html: results/summary.md results/dag.svg $(wildcard workflow/report/*.rst)

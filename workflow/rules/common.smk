@@ -89,6 +89,57 @@ def read_by(reader):
     return one_of(dataset for dataset in {e.dataset for e in EXPERIMENTS} if DATASETS[dataset]["reader"] == reader)
 
 
+MADE_WITH = {"sft": ["seed", "instances", "sft", "decoding.max_query_tokens"]}
+MADE_WITH["ddro"] = [*MADE_WITH["sft"], "negatives", "ddro"]
+
+
+def maker(wildcards, system):
+    """The first experiment with the same documents, docids and settings for this model: it trains, others take it."""
+    own = experiment_of(wildcards)
+
+    def made_with(experiment):
+        return options(experiment.settings, MADE_WITH[system])
+
+    return next(
+        experiment
+        for experiment in EXPERIMENTS
+        if (experiment.dataset, experiment.docid) == (own.dataset, own.docid)
+        and made_with(experiment) == made_with(own)
+    )
+
+
+def sft_stages(experiment):
+    """The stages of supervised fine-tuning that the recipe doesn't leave out."""
+    return [stage for stage in STAGES if experiment.settings["sft"]["stages"][stage]["epochs"]]
+
+
+def model_before(wildcards):
+    """An input function: the model that a stage of supervised fine-tuning starts from."""
+    stages = sft_stages(experiment_of(wildcards))
+    place = stages.index(wildcards.stage) if wildcards.stage in stages else 0
+    if not place:
+        return f"results/{wildcards.dataset}/model"
+    return f"results/{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}/sft/{stages[place - 1]}"
+
+
+def model_of(system=None):
+    """An input function: the folder of the system's model; without a name, of the wildcard ``system``."""
+
+    def of_job(wildcards):
+        name = system or wildcards.system
+        made = maker(wildcards, name)
+        return f"results/{made.dataset}/{made.docid}/{made.recipe}/{'sft/finetune' if name == 'sft' else name}"
+
+    return of_job
+
+
+def trained_models(wildcards):
+    """An input function: the model after each stage of supervised fine-tuning, and after DDRO."""
+    made = maker(wildcards, "sft")
+    folder = f"results/{made.dataset}/{made.docid}/{made.recipe}/sft"
+    return [*(f"{folder}/{stage}" for stage in sft_stages(made)), model_of("ddro")(wildcards)]
+
+
 def dataset_settings(*keys):
     """A params function: these keys of the data set as options, as far as it has them."""
 

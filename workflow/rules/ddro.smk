@@ -27,7 +27,7 @@ rule mine_negatives:
 
 rule train_ddro:
     input:
-        initial="results/{dataset}/{docid}/{recipe}/sft/finetune",
+        initial=model_of("sft"),
         negatives="results/{dataset}/{docid}/{recipe}/negatives/train.parquet",
         validation_negatives="results/{dataset}/{docid}/{recipe}/negatives/validation.parquet",
         docids="results/{dataset}/{docid}/docids.parquet",

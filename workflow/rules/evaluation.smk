@@ -27,11 +27,7 @@ rule build_trie:
 
 rule retrieve:
     input:
-        model=branch(
-            evaluate("{system} == 'sft'"),
-            then="results/{dataset}/{docid}/{recipe}/sft/finetune",
-            otherwise="results/{dataset}/{docid}/{recipe}/{system}",
-        ),
+        model=model_of(),
         trie="results/{dataset}/{docid}/trie.safetensors",
         docids="results/{dataset}/{docid}/docids.parquet",
         queries="results/{dataset}/queries.parquet",
@@ -142,10 +138,7 @@ rule compare_systems:
 
 rule plot_training:
     input:
-        pretrain="results/{dataset}/{docid}/{recipe}/sft/pretrain",
-        search_pretrain="results/{dataset}/{docid}/{recipe}/sft/search_pretrain",
-        finetune="results/{dataset}/{docid}/{recipe}/sft/finetune",
-        ddro="results/{dataset}/{docid}/{recipe}/ddro",
+        trained_models,
     output:
         loss=in_report("results/{dataset}/{docid}/{recipe}/figures/loss.svg", "training", figure="Loss"),
         mrr=in_report("results/{dataset}/{docid}/{recipe}/figures/mrr.svg", "training", figure="MRR@10"),
@@ -164,6 +157,34 @@ rule plot_training:
     shell:
         "python scripts/plot_training.py --logs {params.logs} --output-loss {output.loss} --output-mrr {output.mrr}"
         " --output-rewards {output.rewards} 2>&1 | tee {log}"
+
+
+rule plot_ablation:
+    input:
+        collect(
+            "results/{experiment.dataset}/{experiment.docid}/{experiment.recipe}/metrics/{system}.test.json",
+            experiment=EXPERIMENTS,
+            system=["ddro", "sft"],
+        ),
+    output:
+        report(
+            "results/ablation.svg",
+            caption="../report/ablation.rst",
+            category="Results",
+            labels={"content": "Ablations"},
+        ),
+    log:
+        "results/logs/plot_ablation.log",
+    benchmark:
+        "results/benchmarks/plot_ablation.tsv"
+    conda:
+        "../../envs/evaluation.yaml"
+    params:
+        code=code("plot_ablation"),
+    message:
+        "Drawing MRR@10 of each setting"
+    shell:
+        "python scripts/plot_ablation.py --metrics {input} --output {output} 2>&1 | tee {log}"
 
 
 rule summarise:

@@ -76,11 +76,7 @@ rule compare_published:
 
 rule export_model:
     input:
-        model=branch(
-            evaluate("{system} == 'sft'"),
-            then="results/{dataset}/{docid}/{recipe}/sft/finetune",
-            otherwise="results/{dataset}/{docid}/{recipe}/{system}",
-        ),
+        model=model_of(),
         docids="results/{dataset}/{docid}/docids.parquet",
         queries="results/{dataset}/queries.parquet",
         qrels="results/{dataset}/qrels.parquet",

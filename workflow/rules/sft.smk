@@ -34,14 +34,7 @@ rule build_instances:
 rule train_sft:
     input:
         instances="results/{dataset}/{docid}/{recipe}/instances/{stage}.parquet",
-        initial=branch(
-            evaluate("{stage}"),
-            cases={
-                "pretrain": "results/{dataset}/model",
-                "search_pretrain": "results/{dataset}/{docid}/{recipe}/sft/pretrain",
-                "finetune": "results/{dataset}/{docid}/{recipe}/sft/search_pretrain",
-            },
-        ),
+        initial=model_before,
         docids="results/{dataset}/{docid}/docids.parquet",
         queries="results/{dataset}/queries.parquet",
         qrels="results/{dataset}/qrels.parquet",

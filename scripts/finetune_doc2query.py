@@ -21,6 +21,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--warmup-share", type=float, required=True, help="share of the steps that warm up")
     options.add_argument("--dropout", type=float, required=True, help="dropout rate")
     options.add_argument("--evaluations", type=int, required=True, help="validations, the last at the end")
+    options.add_argument("--patience", type=int, required=True, help="stop after so many without a lower loss")
     options.add_argument("--max-document-tokens", type=int, required=True, help="most tokens of a document")
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
     options.add_argument("--seed", type=int, required=True, help="seed of the order and of dropout")
@@ -32,26 +33,27 @@ def main(arguments: argparse.Namespace) -> None:
     from transformers import TrainingArguments, set_seed
 
     from ddro import training
-    from ddro.doc2query import document_text
+    from ddro.doc2query import document_text, encode_documents, load_doc2query
     from ddro.judgements import relevant_documents
-    from ddro.seq2seq import be_quiet, encode, load, save, save_whole
+    from ddro.seq2seq import be_quiet, encode, save, save_whole
 
     be_quiet()
     set_seed(arguments.seed)
-    model, tokenizer = load(arguments.model, dropout_rate=arguments.dropout)
+    model, tokenizer = load_doc2query(arguments.model, dropout_rate=arguments.dropout)
     if not arguments.epochs:
         save_whole(model, tokenizer, arguments.output)
         log.info("no epochs: %s is taken as it is", arguments.model)
         return
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
-    texts = [document_text(row["title"], row["body"]) for row in corpus.to_pylist()]
-    documents = dict(
-        zip(corpus["docno"].to_pylist(), encode(tokenizer, texts, arguments.max_document_tokens), strict=True)
-    )
+    position = {docno: row for row, docno in enumerate(corpus["docno"].to_pylist())}
     queries: list[list[int]] = []
 
     def pairs(split: str):  # noqa: ANN202
         judged = relevant_documents(arguments.queries, arguments.qrels, split, corpus["docno"])
+        docnos = sorted({docno for query in judged for docno in query.docnos})
+        rows = corpus.take([position[docno] for docno in docnos]).to_pylist()
+        texts = [document_text(row["title"], row["body"]) for row in rows]
+        documents = dict(zip(docnos, encode_documents(tokenizer, texts, arguments.max_document_tokens), strict=True))
         first = len(queries)
         queries.extend(encode(tokenizer, [query.text for query in judged], arguments.max_query_tokens))
         found = [(documents[docno], row) for row, query in enumerate(judged, first) for docno in query.docnos]
@@ -83,7 +85,7 @@ def main(arguments: argparse.Namespace) -> None:
         eval_dataset=validation,
         processing_class=tokenizer,
     )
-    training.add_callbacks(trainer, "doc2query")
+    training.add_callbacks(trainer, "doc2query", arguments.patience)
     trainer.train()
     with whole(arguments.output) as folder:
         save(model, tokenizer, folder)

@@ -166,6 +166,23 @@ def contradictions(experiment: Experiment) -> Iterator[str]:
         yield f"negatives.strata must rise, found {strata}. Write the last rank of each stratum: [100, 500, 1000]."
     if max(strata) > depth:
         yield f"negatives.strata ends at rank {max(strata)}, but bm25.depth is {depth}. Raise bm25.depth or end sooner."
+    doc2query = settings["doc2query"]
+    if (beams := doc2query["beams"]) is not None and beams < doc2query["per_document"]:
+        yield (
+            f"doc2query.beams is {beams}, fewer than doc2query.per_document {doc2query['per_document']}. "
+            "Write as many or more, or null to sample."
+        )
+    if (
+        doc2query["source"] == "base"
+        and doc2query["engine"] == "ctranslate2"
+        and settings["model"]["source"] == "scratch"
+        and settings["model"]["layers"] == 0
+        and doc2query["published"] is None
+    ):
+        yield (
+            "doc2query.engine is ctranslate2, which can't run a model without encoder layers (model.layers is 0). "
+            "Write transformers."
+        )
     if (model := settings["model"])["source"] == "scratch" and model["revision"] is not None:
         yield "model.revision has no meaning with model.source scratch. Remove it or name a model."
 

@@ -1,14 +1,23 @@
-"""Pseudo queries: a model that writes queries which a document might answer."""
+"""Pseudo queries: a model that writes queries which a document might answer, run by transformers or by CTranslate2."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from ddro.seq2seq import pad
+from ddro.command import UserError
+from ddro.seq2seq import encode, load, pad
 from ddro.text import collapse_spaces
+
+CHARACTERS_A_TOKEN = 64
+"""A text is cut to so many characters for each token that is read of it: a document of megabytes isn't tokenised."""
+
+BATCH_SIZE = {"cpu": 16_384, "cuda": 131_072}
+"""Largest `cost` of a batch. On two cores smaller and larger ones were slower; on a GPU nothing was measured."""
 
 
 def document_text(title: str, body: str) -> str:
@@ -16,40 +25,210 @@ def document_text(title: str, body: str) -> str:
     return f"{title}. {body}"
 
 
-@torch.inference_mode()
-def sample_queries(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
+def encode_documents(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Token ids of each document, end token included."""
+    return encode(tokenizer, [text[: CHARACTERS_A_TOKEN * max_tokens] for text in texts], max_tokens)
+
+
+def load_doc2query(folder: Path, **settings: object) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a folder; a `UserError` tells where the tokenizer isn't the model's."""
+    model, tokenizer = load(folder, **settings)
+    size, end = model.config.vocab_size, model.config.eos_token_id
+    (tokens,) = encode(tokenizer, ["a query"], 8)
+    # transformers makes a tokenizer of a hundred tokens where the folder has none.
+    if not size // 2 <= len(tokenizer) <= size or tokenizer.eos_token_id != end or tokens[-1] != end:
+        raise UserError(
+            f"{folder}: its tokenizer isn't the model's: it has {len(tokenizer)} tokens of the model's {size}, and "
+            f"ends a text with {tokens[-1]}, the model with {end}. Name a model with its own tokenizer as "
+            "doc2query.source."
+        )
+    return model.eval(), tokenizer
+
+
+class TransformersWriter:
+    """Writes queries with ``transformers.generate``; the encoder reads each document once for all its queries.
+
+    Attributes:
+        beams: width of the beam search, or None to sample.
+        top_k: each token is drawn from so many most probable ones.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        beams: int | None,
+        top_k: int,
+        max_query_tokens: int,
+    ) -> None:
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.compute_type = "float32"
+        self.model, self.tokenizer, self.max_query_tokens = model.to(self.device), tokenizer, max_query_tokens
+        self.search = {"num_beams": beams} if beams else {"do_sample": True, "top_k": top_k}
+
+    def reseed(self, seed: int) -> None:
+        """What is written from now on depends on ``seed`` and on the batches that follow."""
+        torch.manual_seed(seed)
+
+    @torch.inference_mode()
+    def write(self, documents: Sequence[Sequence[int]], count: int) -> list[list[str]]:
+        """``count`` queries for the tokens of each document."""
+        tokens, mask = (tensor.to(self.device) for tensor in pad(documents))
+        written = self.model.generate(
+            input_ids=tokens,
+            attention_mask=mask,
+            num_return_sequences=count,
+            max_new_tokens=self.max_query_tokens,
+            **self.search,
+        )
+        texts = [collapse_spaces(text) for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
+        return [texts[first : first + count] for first in range(0, len(texts), count)]
+
+
+class Ctranslate2Writer:
+    """The same with CTranslate2: int8 on a CPU; bfloat16, or else float16, on a GPU.
+
+    The model is converted from the weights in memory: no network, no pickle. CTranslate2 seeds its generator once, when
+    a translator draws for the first time, so each seed needs a new translator (T5-small: a third of a second).
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        beams: int | None,
+        top_k: int,
+        max_query_tokens: int,
+    ) -> None:
+        import ctranslate2
+
+        if not model.config.num_layers:
+            raise UserError(
+                "CTranslate2 can't run a model without encoder layers (model.layers is 0): set doc2query.engine to "
+                "transformers, or model.layers to 1 or more."
+            )
+        self.device = "cuda" if ctranslate2.get_cuda_device_count() else "cpu"
+        wanted = ("int8",) if self.device == "cpu" else ("bfloat16", "float16", "float32")
+        supported = ctranslate2.get_supported_compute_types(self.device)
+        self.compute_type = next(kind for kind in wanted if kind in supported)
+        self.folder = tempfile.TemporaryDirectory(prefix="doc2query_")
+        convert(model, tokenizer, Path(self.folder.name), self.compute_type)
+        self.tokenizer, self.translator = tokenizer, None
+        self.search = {
+            "max_decoding_length": max_query_tokens,
+            "beam_size": beams or 1,
+            "sampling_topk": 1 if beams else top_k,
+            "max_input_length": 0,
+        }
+
+    def reseed(self, seed: int) -> None:
+        """What is written from now on depends on ``seed`` and on the batches that follow."""
+        import ctranslate2
+
+        self.translator = None  # frees its memory first
+        ctranslate2.set_random_seed(seed)
+        self.translator = ctranslate2.Translator(
+            self.folder.name,
+            device=self.device,
+            compute_type=self.compute_type,
+            intra_threads=torch.get_num_threads(),
+        )
+
+    def write(self, documents: Sequence[Sequence[int]], count: int) -> list[list[str]]:
+        """``count`` queries for the tokens of each document, the most probable first."""
+        tokens = [self.tokenizer.convert_ids_to_tokens(document) for document in documents]
+        results = self.translator.translate_batch(tokens, num_hypotheses=count, **self.search)
+        ids = [self.tokenizer.convert_tokens_to_ids(tokens) for result in results for tokens in result.hypotheses]
+        texts = [collapse_spaces(text) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
+        return [texts[first : first + count] for first in range(0, len(texts), count)]
+
+
+def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, compute_type: str) -> None:
+    """Write a T5 in the format of CTranslate2 (4.8), whose own loader takes a T5 for scaled wherever it is tied.
+
+    The tokenizer may have fewer tokens than the model; ids that it doesn't know are never an input.
+    """
+    from ctranslate2.converters.transformers import T5Loader
+    from ctranslate2.specs.model_spec import OPTIONAL
+
+    with torch.no_grad():
+        spec = T5Loader()(model, tokenizer)
+    spec.decoder.scale_outputs = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else OPTIONAL
+    spec.validate()
+    spec.optimize(quantization=compute_type)
+    spec.save(str(folder))
+
+
+WRITERS = {"ctranslate2": Ctranslate2Writer, "transformers": TransformersWriter}
+
+
+def cost(length: int, count: int, max_query_tokens: int) -> int:
+    """What ``count`` queries for a document of ``length`` tokens take of a batch: tokens, read and written."""
+    return (length + max_query_tokens) * count
+
+
+def batches(
+    lengths: Sequence[int], counts: Sequence[int], *, max_query_tokens: int, size: int
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield (queries a document, documents) with documents of like length together, those without a count left out.
+
+    The padded `cost` of a batch is at most ``size``; a document above it has a batch to itself.
+    """
+    order = sorted((index for index, count in enumerate(counts) if count), key=lambda i: (counts[i], lengths[i], i))
+    batch: list[int] = []
+    for index in order:
+        if batch and (
+            counts[index] != counts[batch[0]]
+            or cost(lengths[index], counts[index], max_query_tokens) * (len(batch) + 1) > size
+        ):
+            yield counts[batch[0]], batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield counts[batch[0]], batch
+
+
+def write_queries(
+    write: Callable[[list[Sequence[int]], int], list[list[str]]],
     documents: Sequence[Sequence[int]],
     *,
     per_document: int,
-    top_k: int,
+    redraws: int,
     max_query_tokens: int,
-    batch_size: int,
-    seed: int,
-) -> Iterator[tuple[int, list[str]]]:
-    """Yield (document, its ``per_document`` sampled queries), documents of like length together.
+    size: int,
+    done: Callable[[int], None] = lambda count: None,
+) -> tuple[list[list[str]], dict[str, int]]:
+    """``per_document`` queries for each document, and counts of what was drawn again.
 
-    Each token is drawn from the ``top_k`` most probable ones. The generator is seeded anew for each batch, so that a
-    batch gives the same queries whatever came before it.
+    A query that repeats another of its document, or is empty, is drawn again, ``redraws`` times at most; then it stays.
 
     Args:
-        documents: token ids of each document, end token included.
+        write: of `TransformersWriter` or `Ctranslate2Writer`.
+        documents: token ids of each document.
+        size: of a batch.
+        done: told how many documents have had their first queries.
+
+    Returns:
+        The queries of each document, distinct ones first, and {"drawn_again", "repeated", "empty"}: the number of
+        queries that were drawn again, of those that repeat another one still, and of those that are empty.
     """
-    model.eval()
-    by_length = sorted(range(len(documents)), key=lambda index: (len(documents[index]), index))
-    for first in range(0, len(by_length), batch_size):
-        batch = by_length[first : first + batch_size]
-        tokens, mask = (tensor.to(model.device) for tensor in pad([documents[index] for index in batch]))
-        torch.manual_seed(seed + first)
-        written = model.generate(
-            input_ids=tokens,
-            attention_mask=mask,
-            do_sample=True,
-            top_k=top_k,
-            num_return_sequences=per_document,
-            max_new_tokens=max_query_tokens,
-        )
-        texts = [collapse_spaces(text) for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
-        for position, index in enumerate(batch):
-            yield index, texts[position * per_document : (position + 1) * per_document]
+    lengths = [len(document) for document in documents]
+    kept: list[list[str]] = [[] for _ in documents]
+    rejected: list[list[str]] = [[] for _ in documents]
+    drawn_again = 0
+    for draw in range(redraws + 1):
+        missing = [per_document - len(texts) for texts in kept]
+        for count, batch in batches(lengths, missing, max_query_tokens=max_query_tokens, size=size):
+            for index, texts in zip(batch, write([documents[index] for index in batch], count), strict=True):
+                rejected[index] = []
+                for text in texts:
+                    (kept if text and text not in kept[index] else rejected)[index].append(text)
+            drawn_again += count * len(batch) if draw else 0
+            done(0 if draw else len(batch))
+    # What is rejected last is as long as what is missing.
+    written = [new + sorted(old, key=lambda text: not text) for new, old in zip(kept, rejected, strict=True)]
+    empty = sum(not text for texts in written for text in texts)
+    repeated = sum(len(texts) for texts in written) - sum(map(len, kept)) - empty
+    return written, {"drawn_again": drawn_again, "repeated": repeated, "empty": empty}

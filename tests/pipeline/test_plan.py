@@ -87,6 +87,7 @@ def test_the_jobs_of_each_configuration(plan):
         "train_pq_codebook": 1,
         "finetune_doc2query": 1,
         "generate_pseudo_queries": 1,
+        "gather_pseudo_queries": 1,
         "index_bm25": 1,
         "search_bm25": 3,
     }

@@ -35,6 +35,8 @@ except UserError as error:
 
 FROM_SCRATCH = {experiment.dataset for experiment in EXPERIMENTS if experiment.settings["model"]["source"] == "scratch"}
 PRETRAINED = {experiment.dataset for experiment in EXPERIMENTS} - FROM_SCRATCH
+PUBLISHED = {experiment.dataset for experiment in EXPERIMENTS if experiment.settings["doc2query"]["published"]}
+WRITTEN = {experiment.dataset for experiment in EXPERIMENTS} - PUBLISHED
 
 
 def one_of(names):

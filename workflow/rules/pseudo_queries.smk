@@ -1,6 +1,11 @@
 """From the training queries to a model that writes the queries of a document, and to the queries that it writes."""
 
 
+# Jobs that write pseudo queries; the queries don't depend on it. Another number: --set-scatter pseudo_queries=32.
+scattergather:
+    pseudo_queries=1,
+
+
 use rule fetch_model as fetch_doc2query with:
     output:
         directory("results/{dataset}/doc2query_base"),
@@ -45,6 +50,7 @@ rule finetune_doc2query:
             "doc2query.warmup_share",
             "doc2query.dropout",
             "doc2query.evaluations",
+            "doc2query.patience",
             "doc2query.max_document_tokens",
             "doc2query.max_query_tokens",
             "seed",
@@ -61,28 +67,78 @@ rule generate_pseudo_queries:
         corpus="results/{dataset}/corpus.parquet",
         model="results/{dataset}/doc2query",
     output:
-        "results/{dataset}/pseudo_queries.parquet",
+        "results/{dataset}/pseudo_queries/{scatteritem}.parquet",
     log:
-        "results/logs/{dataset}/generate_pseudo_queries.log",
+        "results/logs/{dataset}/generate_pseudo_queries.{scatteritem}.log",
     benchmark:
-        "results/benchmarks/{dataset}/generate_pseudo_queries.tsv"
+        "results/benchmarks/{dataset}/generate_pseudo_queries.{scatteritem}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 16
     params:
         code=code("generate_pseudo_queries"),
         settings=settings(
-            "doc2query.batch_size",
+            "doc2query.engine",
             "doc2query.max_document_tokens",
             "doc2query.max_query_tokens",
             "doc2query.per_document",
+            "doc2query.beams",
             "doc2query.top_k",
+            "doc2query.redraws",
             "seed",
         ),
     message:
-        "{wildcards.dataset}: writing pseudo queries for each document"
+        "{wildcards.dataset}: writing pseudo queries for each document, part {wildcards.scatteritem}"
     shell:
-        "python scripts/generate_pseudo_queries.py --corpus {input.corpus} --model {input.model} {params.settings}"
+        "python scripts/generate_pseudo_queries.py --corpus {input.corpus} --model {input.model}"
+        " --shard {wildcards.scatteritem} {params.settings} --output {output} 2>&1 | tee {log}"
+
+
+rule gather_pseudo_queries:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        shards=gather.pseudo_queries("results/{{dataset}}/pseudo_queries/{scatteritem}.parquet"),
+    output:
+        "results/{dataset}/pseudo_queries.parquet",
+    log:
+        "results/logs/{dataset}/gather_pseudo_queries.log",
+    benchmark:
+        "results/benchmarks/{dataset}/gather_pseudo_queries.tsv"
+    wildcard_constraints:
+        dataset=one_of(WRITTEN),
+    conda:
+        "../../envs/bm25.yaml"
+    params:
+        code=code("gather_pseudo_queries"),
+        settings=settings("doc2query.per_document"),
+    message:
+        "{wildcards.dataset}: uniting the pseudo queries, and checking that no document lacks any"
+    shell:
+        "python scripts/gather_pseudo_queries.py --corpus {input.corpus} --shards {input.shards} {params.settings}"
+        " --output {output} 2>&1 | tee {log}"
+
+
+rule read_pseudo_queries:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        published=setting("doc2query.published"),
+    output:
+        "results/{dataset}/pseudo_queries.parquet",
+    log:
+        "results/logs/{dataset}/read_pseudo_queries.log",
+    benchmark:
+        "results/benchmarks/{dataset}/read_pseudo_queries.tsv"
+    wildcard_constraints:
+        dataset=one_of(PUBLISHED),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        code=code("read_pseudo_queries"),
+        settings=settings("doc2query.per_document"),
+    message:
+        "{wildcards.dataset}: reading pseudo queries that others have written"
+    shell:
+        "python scripts/read_pseudo_queries.py --corpus {input.corpus} --published {input.published} {params.settings}"
         " --output {output} 2>&1 | tee {log}"
 
 

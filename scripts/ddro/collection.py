@@ -110,16 +110,16 @@ class Collection:
                 "variant": variant,
                 "found": found,
                 "expected": compare(arguments.expected, found),
-                "left_out": dict(self.left_out),
-                "noted": dict(self.noted),
+                "left_out": dict(+self.left_out),
+                "noted": dict(+self.noted),
                 "files": [source.report() for source in self.sources],
             },
             arguments.report,
         )
         log.info("%s: %s", variant, ", ".join(f"{count} {name}" for name, count in found.items()))
-        for reason, count in sorted(self.left_out.items()):
+        for reason, count in sorted((+self.left_out).items()):
             log.info("left out: %d %s", count, reason)
-        for remark, count in sorted(self.noted.items()):
+        for remark, count in sorted((+self.noted).items()):
             log.info("kept: %d %s", count, remark)
 
     def _query_columns(self) -> list[Iterable[Any]]:

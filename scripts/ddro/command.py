@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -34,6 +35,11 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
         main(arguments)
     except UserError as error:
         log.error("%s", error)
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.error("the disk is full (%s). Free some space and rerun: nothing half-written is kept.", error)
         sys.exit(1)
 
 

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -89,14 +90,17 @@ def read_table(path: Path | str, schema: pa.Schema, unique: list[str] | None = N
 
 @contextmanager
 def row_writer(path: Path, schema: pa.Schema, rows_a_group: int = 1024) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield a function that adds a row to a Parquet table; the memory holds ``rows_a_group`` rows at most.
+    """Yield a function that adds a row to a Parquet table, checked; the memory holds ``rows_a_group`` rows at most.
 
     The file appears, whole, when the context ends without an error.
     """
     rows: list[dict[str, Any]] = []
+    written = 0
 
     def flush() -> None:
-        writer.write_table(pa.Table.from_pylist(rows, schema))
+        nonlocal written
+        writer.write_table(check_table(pa.Table.from_pylist(rows, schema), path, schema, first_row=written))
+        written += len(rows)
         rows.clear()
 
     def add(row: dict[str, Any]) -> None:
@@ -150,13 +154,15 @@ def check_table(
 
 
 def check_unique(table: pa.Table, path: Path | str, columns: list[str]) -> None:
-    """Raise a `UserError` that names the first value of ``columns`` that stands in two rows."""
+    """Raise a `UserError` that names the first value of ``columns`` that stands in two rows, and the rows."""
     counts = table.group_by(columns).aggregate([([], "count_all")])
     twice = counts.filter(pc.greater(counts["count_all"], 1))
     if twice.num_rows:
         key = {name: twice[name][0].as_py() for name in columns}
         described = ", ".join(f"{name} {value!r}" for name, value in key.items())
-        raise UserError(f"{path}: {described} stands in {twice['count_all'][0].as_py()} rows; it must be unique.")
+        same = [pc.equal(table[name], value) for name, value in key.items()]
+        rows = pc.indices_nonzero(reduce(pc.and_, same)).to_pylist()
+        raise UserError(f"{path}: {described} stands in rows {rows[0]} and {rows[1]}; it must be unique.")
 
 
 def check_foreign_key(table: pa.Table, path: Path | str, column: str, known: pa.ChunkedArray, where: str) -> None:

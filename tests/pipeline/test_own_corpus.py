@@ -99,3 +99,18 @@ def test_without_training_judgements_pseudo_queries_train(project):
         "train_ddro",
     }
     assert {"search_bm25.test", "mine_negatives.validation", "judge_pseudo_queries", "evaluate.sft.test"} <= set(used)
+
+
+@pytest.mark.timeout(120)
+def test_a_file_that_is_there_is_used_and_another_mirror_fetches_nothing_again(project):
+    (project / "dev.gz").write_bytes(b"mine")
+    file = "results/nq/download/nq-dev-all.jsonl.gz"
+    experiments = [{"dataset": "nq_by_id", "docid": "pq", "recipe": "paper"}]
+    for name, downloads in (
+        ("here", {"files": {"nq-dev-all.jsonl.gz": "dev.gz"}}),
+        ("mirror", {"mirror": "http://a/"}),
+    ):
+        (project / f"{name}.yaml").write_text(json.dumps({"experiments": experiments, "downloads": downloads}))
+    snakemake(project, file, "--configfile", "here.yaml")
+    assert (project / file).read_bytes() == b"mine"
+    assert "Nothing to be done" in snakemake(project, file, "--configfile", "mirror.yaml")

@@ -149,7 +149,7 @@ def test_a_query_without_text_is_refused(root, collection, text):
 
 def test_a_docno_that_stands_twice_is_refused(root, collection):
     collection.documents.append(collection.documents[0])
-    assert_refused(sample(root, collection), "documents.parquet: docno 'd0' stands in 2 rows; it must be unique")
+    assert_refused(sample(root, collection), "documents.parquet: docno 'd0' stands in rows 0 and 3; it must be unique")
 
 
 def test_too_few_queries_for_a_split_are_refused(root, collection):

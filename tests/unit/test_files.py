@@ -1,12 +1,13 @@
 """Files are whole or absent; a table that isn't what it should be is refused with its row."""
 
+import argparse
 import os
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ddro.command import UserError
+from ddro.command import UserError, run
 from ddro.files import (
     check_foreign_key,
     check_table,
@@ -164,10 +165,10 @@ def test_a_wrong_table_is_refused(table, schema, message):
 
 def test_rows_that_agree_are_refused():
     check_unique(QREL_TABLE, "f", ["qid", "docno"])
-    with pytest.raises(UserError, match="^f: qid 'q1' stands in 2 rows; it must be unique"):
+    with pytest.raises(UserError, match="^f: qid 'q1' stands in rows 0 and 1; it must be unique"):
         check_unique(QREL_TABLE, "f", ["qid"])
     twice = pa.concat_tables([QREL_TABLE, QREL_TABLE.slice(2)])
-    with pytest.raises(UserError, match="^f: qid 'q2', docno 'd1' stands in 2 rows"):
+    with pytest.raises(UserError, match="^f: qid 'q2', docno 'd1' stands in rows 2 and 3"):
         check_table(twice, "f", QRELS, ["qid", "docno"])
     check_table(QRELS.empty_table(), "f", QRELS, ["qid", "docno"])
 
@@ -220,3 +221,26 @@ def test_a_table_is_read_in_parts_that_are_checked(tmp_path):
         list(read_batches(path, QRELS, rows=2))
     with pytest.raises(UserError, match="column 'url' is missing"):
         list(read_batches(path, CORPUS))
+
+
+def test_a_row_with_a_null_is_not_written(tmp_path):
+    with (
+        pytest.raises(UserError, match="q.parquet: row 3: docno is empty"),
+        row_writer(tmp_path / "q.parquet", QRELS, rows_a_group=2) as add,
+    ):
+        for row in [*QREL_ROWS, {"qid": "q3", "docno": None, "relevance": 1}]:
+            add(row)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs the device that is always full")
+def test_a_full_disk_ends_a_script_with_one_line(caplog, monkeypatch):
+    def main(_):
+        with open("/dev/full", "w", encoding="utf-8") as file:
+            file.write("x")
+
+    monkeypatch.setattr("sys.argv", ["script.py"])
+    with pytest.raises(SystemExit) as ended:
+        run(argparse.ArgumentParser(), main)
+    assert ended.value.code == 1
+    assert caplog.messages[-1].startswith("the disk is full")

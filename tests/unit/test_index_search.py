@@ -154,7 +154,7 @@ def test_an_empty_corpus_or_one_without_text_is_named_and_leaves_no_index(tmp_pa
     with pytest.raises(UserError, match="no document has any text"):
         index_bm25.main(options)
     write_corpus(tmp_path / "corpus.parquet", [("d1", "alpha", ""), ("d1", "beta", "")])
-    with pytest.raises(UserError, match="docno 'd1' stands in 2 rows"):
+    with pytest.raises(UserError, match="docno 'd1' stands in rows "):
         index_bm25.main(options)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.parquet"]
 

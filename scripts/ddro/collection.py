@@ -83,6 +83,7 @@ class Collection:
         known = kept if known is None else known
         rows: list[tuple[str, str, int]] = []
         unknown: Counter = Counter()
+        example = ""
         for (qid, docno), relevance in self.judgements.items():
             if qid not in self.queries:
                 unknown["judgements of a query that is not there"] += 1
@@ -92,11 +93,14 @@ class Collection:
                 self.left_out[f"{self.queries[qid][1]} judgements of a document that is not kept"] += 1
             else:
                 rows.append((qid, docno, relevance))
+            if unknown and not example:
+                example = f"query {qid!r}, document {docno!r}"
         if unknown.total() > self.tolerance * len(self.judgements):
             described = ", ".join(f"{count} {reason}" for reason, count in unknown.most_common())
             raise UserError(
-                f"of {len(self.judgements)} judgements {described}: more than the share {self.tolerance:g} that is "
-                "tolerated. Do the files belong together? max_invalid of the data set allows more."
+                f"{self._names()}: of {len(self.judgements)} judgements {described}, such as {example}: more than the "
+                f"share {self.tolerance:g} that is tolerated. Do these files belong together? max_invalid of the data "
+                "set allows more."
             )
         self.left_out += unknown
         _write_columns(arguments.output / "queries.parquet", RAW_QUERIES, ["qid"], self._query_columns())
@@ -121,6 +125,9 @@ class Collection:
             log.info("left out: %d %s", count, reason)
         for remark, count in sorted((+self.noted).items()):
             log.info("kept: %d %s", count, remark)
+
+    def _names(self) -> str:
+        return ", ".join(str(source.path) for source in self.sources) or "those of the catalogue"
 
     def _query_columns(self) -> list[Iterable[Any]]:
         texts, kinds = zip(*self.queries.values(), strict=True) if self.queries else ((), ())
@@ -157,7 +164,8 @@ def compare(expected: Iterable[tuple[str, int]], found: dict[str, int]) -> list[
     for name, count in expected:
         verdict = "OK" if found.get(name) == count else "differs"
         rows.append({"name": name, "expected": count, "found": found.get(name, 0), "verdict": verdict})
-        log.log(20 if verdict == "OK" else 30, "%s: %d, published %d: %s", name, rows[-1]["found"], count, verdict)
+        say = log.info if verdict == "OK" else log.warning
+        say("%s: %d, published %d: %s", name, found.get(name, 0), count, verdict)
     return rows
 
 

@@ -5,7 +5,7 @@ import yaml
 
 from ddro.command import UserError
 from ddro.configuration import load_experiments
-from ddro.datasets import load_datasets, qrels_of
+from ddro.datasets import DEFAULTS, load_datasets, qrels_of
 
 KEYS = {"title", "source", "licence", "citation", "reader", "keep", "max_invalid", "files"}
 
@@ -29,6 +29,14 @@ def test_a_variant_has_the_files_of_its_data_set_but_not_its_published_counts(ro
     assert datasets["nq_by_id"]["files"] == datasets["nq"]["files"]
     assert (datasets["nq"]["by"], datasets["nq_by_id"]["by"]) == ("title", "id")
     assert "expected" in datasets["nq"] and "expected" not in datasets["nq_by_id"]
+
+
+def test_the_defaults_are_those_of_the_schema(root):
+    schema = yaml.safe_load((root / "workflow/schemas/config.schema.yaml").read_text())
+    keys = schema["properties"]["datasets"]["additionalProperties"]["properties"]
+    assert {name: keys[name]["default"] for name in DEFAULTS if name != "files"} == {
+        name: value for name, value in DEFAULTS.items() if name != "files"
+    }
 
 
 def test_an_override_for_a_data_set_holds_for_its_variants(root):

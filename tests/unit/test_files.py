@@ -240,6 +240,7 @@ def test_a_full_disk_ends_a_script_with_one_line(caplog, monkeypatch):
             file.write("x")
 
     monkeypatch.setattr("sys.argv", ["script.py"])
+    caplog.set_level("INFO", logger="ddro")  # which run sets, too; pytest puts it back
     with pytest.raises(SystemExit) as ended:
         run(argparse.ArgumentParser(), main)
     assert ended.value.code == 1

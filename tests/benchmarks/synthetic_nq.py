@@ -49,8 +49,7 @@ def write(folder: Path, pages: int, seed: int) -> int:
 
 def record(number: int, row: int, text: str, start: int, length: int) -> dict:
     """One record of the simplified training file."""
-    words = text[start : start + length].split()
-    paragraphs = (" ".join(words[first : first + 80]) for first in range(0, len(words), 80))
+    paragraphs = (text[first : first + 480] for first in range(start, start + length, 480))
     return {
         "example_id": number,
         "question_text": text[start + 50 : start + 90],

@@ -78,6 +78,7 @@ def test_the_jobs_of_each_configuration(plan):
         "evaluate": 3,
         "compare_systems": 1,
         "plot_training": 1,
+        "show_samples": 1,
         "assign_docids": 1,  # of a docid scheme, but no two experiments share one
     }
     of_a_data_set = {
@@ -100,7 +101,7 @@ def test_the_jobs_of_each_configuration(plan):
         {rule: count * experiments for rule, count in of_an_experiment.items()}
         | {rule: count * data_sets for rule, count in of_a_data_set.items()}
         | others
-        | {"summarise": 1, "draw_dag": 1, "all": 1}
+        | {"summarise": 1, "note_versions": 1, "draw_dag": 1, "all": 1}
     )
     assert len(planned.commands) == sum(planned.jobs.values()) - 1
 

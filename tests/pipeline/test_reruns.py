@@ -18,8 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = "config/recipes/demo.yaml"
 EXPERIMENT = "results/awscli/pq/demo"
 
-TABLE = {"summarise"}
-EVALUATION_OF_DDRO = {"evaluate.ddro.test", "compare_systems.test"} | TABLE
+TABLE = {"summarise", "note_versions"}
+EVALUATION_OF_DDRO = {"evaluate.ddro.test", "compare_systems.test", "show_samples"} | TABLE
 DDRO = {"train_ddro", "retrieve.ddro.test", "plot_training"} | EVALUATION_OF_DDRO
 NEGATIVES = {"mine_negatives.train", "mine_negatives.validation"}
 SFT_STAGES = {"train_sft.pretrain", "train_sft.search_pretrain", "train_sft.finetune"}

@@ -159,6 +159,68 @@ rule plot_training:
         " --output-rewards {output.rewards} 2>&1 | tee {log}"
 
 
+rule show_samples:
+    input:
+        bm25="results/{dataset}/bm25/test.run.parquet",
+        sft="results/{dataset}/{docid}/{recipe}/runs/sft.test.trec.gz",
+        ddro="results/{dataset}/{docid}/{recipe}/runs/ddro.test.trec.gz",
+        per_query="results/{dataset}/{docid}/{recipe}/metrics/ddro.test.per_query.parquet",
+        queries="results/{dataset}/queries.parquet",
+        qrels="results/{dataset}/qrels.parquet",
+        corpus="results/{dataset}/corpus.parquet",
+    output:
+        in_report("results/{dataset}/{docid}/{recipe}/samples.html", "samples", content="Sample queries"),
+    log:
+        "results/logs/{dataset}/{docid}/{recipe}/show_samples.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/{recipe}/show_samples.tsv"
+    conda:
+        "../../envs/evaluation.yaml"
+    params:
+        code=code("show_samples"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: showing sample queries"
+    shell:
+        "python scripts/show_samples.py --bm25 {input.bm25} --sft {input.sft} --ddro {input.ddro}"
+        " --per-query {input.per_query} --queries {input.queries} --qrels {input.qrels} --corpus {input.corpus}"
+        " --output {output} 2>&1 | tee {log}"
+
+
+rule note_versions:
+    input:
+        summary="results/summary.csv",
+        lock="envs/lock.txt",
+    output:
+        page=report(
+            "results/versions.html",
+            caption="../report/versions.rst",
+            category="Results",
+            labels={"content": "Versions and settings"},
+        ),
+        settings="results/settings.json",
+    log:
+        "results/logs/note_versions.log",
+    benchmark:
+        "results/benchmarks/note_versions.tsv"
+    localrule: True
+    conda:
+        "../../envs/evaluation.yaml"
+    params:
+        code=code("note_versions"),
+        settings=json.dumps(
+            {
+                f"{experiment.dataset}/{experiment.docid}/{experiment.recipe}": experiment.settings
+                for experiment in EXPERIMENTS
+            }
+        ),
+    message:
+        "Noting versions and settings"
+    shell:
+        "(printf '%s\\n' {params.settings:q} > {output.settings}"
+        " && python scripts/note_versions.py --lock {input.lock} --settings {output.settings} --output {output.page})"
+        " 2>&1 | tee {log}"
+
+
 rule plot_ablation:
     input:
         collect(

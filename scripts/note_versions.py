@@ -1,0 +1,56 @@
+"""Note what made the results: the commit of this code, the version of each package, the machine, and every setting."""
+
+import argparse
+import html
+import json
+import os
+import platform
+import subprocess
+from pathlib import Path
+
+from ddro.command import log, run
+from ddro.files import read_json, whole
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--lock", type=Path, required=True, help="the pinned packages, as pip takes them")
+    options.add_argument("--settings", type=Path, required=True, help="the settings of each experiment (JSON)")
+    options.add_argument("--output", type=Path, required=True, help="the page (HTML)")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    import re
+
+    pins = re.findall(r"^([\w.-]+==[^\s;]+)", arguments.lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    machine = (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}"
+    )
+    parts = [
+        ("Code", f"{git('describe', '--always', '--dirty', '--abbrev=40') or 'not a git checkout'}"),
+        ("Machine", machine),
+        ("Settings", json.dumps(read_json(arguments.settings), indent=2)),
+        ("Packages", "\n".join(pins)),
+    ]
+    body = "\n".join(f"<h2>{title}</h2>\n<pre>{html.escape(text)}</pre>" for title, text in parts)
+    with whole(arguments.output) as temporary:
+        temporary.write_text(
+            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>What made these results</title>'
+            "<style>body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }"
+            f"</style></head>\n<body><h1>What made these results</h1>\n{body}\n</body></html>\n",
+            encoding="utf-8",
+        )
+    log.info("code %s", parts[0][1])
+
+
+def git(*words: str) -> str:
+    """What git answers, nothing if there is no repository."""
+    try:
+        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+if __name__ == "__main__":
+    run(parser(), main)

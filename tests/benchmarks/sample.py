@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--quick", action="store_true", help="60,000 documents: within 45 s")
     options.add_argument("--documents", type=int, default=3_200_000, help="lines of msmarco-docs.tsv.gz (3,200,000)")
     options.add_argument("--top-k", type=int, help="documents to keep (a tenth)")
-    options.add_argument("--mean-bytes", type=int, default=1700, help="mean length of a body (1,700)")
+    options.add_argument("--mean-bytes", type=int, help="mean length of a body (1,700) or of a page (45,000)")
     options.add_argument("--no-authors", action="store_true", help="leave the authors' way out")
     options.add_argument("--nq", type=int, metavar="PAGES", help="read so many pages of Natural Questions instead")
     options.add_argument("--seed", type=int, default=0)
@@ -57,8 +57,8 @@ def main() -> None:
 def measure_msmarco(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     top_k = arguments.top_k or arguments.documents // 10
     print(f"writing {arguments.documents} documents", flush=True)
-    size = ["--documents", arguments.documents, "--judged", top_k * 21 // 20, "--mean-bytes", arguments.mean_bytes]
-    unpacked = write("synthetic_msmarco.py", folder, arguments.seed, *size)
+    size = ["--documents", arguments.documents, "--judged", top_k * 21 // 20]
+    unpacked = write("synthetic_msmarco.py", folder, arguments.seed, arguments.mean_bytes or 1700, *size)
     documents = folder / "msmarco-docs.tsv.gz"
     subprocess.run(["wc", "-c", str(documents)], stdout=subprocess.DEVNULL, check=True)  # into the page cache
     start = time.perf_counter()
@@ -96,7 +96,7 @@ def measure_msmarco(folder: Path, arguments: argparse.Namespace) -> dict[str, fl
 
 def measure_nq(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
     print(f"writing {arguments.nq} pages", flush=True)
-    unpacked = write("synthetic_nq.py", folder, arguments.seed, "--pages", arguments.nq)
+    unpacked = write("synthetic_nq.py", folder, arguments.seed, arguments.mean_bytes or 45_000, "--pages", arguments.nq)
     read = ["--train", folder / "simplified-nq-train.jsonl.gz", "--dev", folder / "nq-dev-all.jsonl.gz"]
     read += ["--by", "title", "--dev-queries", "all", "--output", folder / "raw", "--report", folder / "report.json"]
     parts = [run("read_nq.py", *read), sample(folder, arguments.nq)]
@@ -114,9 +114,19 @@ def sample(folder: Path, top_k: int, *kinds: str) -> tuple[float, float]:
     return run("sample_corpus.py", *raw, "--top-k", top_k, *kinds, "--output", folder / "corpus.parquet")
 
 
-def write(generator: str, folder: Path, seed: int, *options: object) -> int:
+def write(generator: str, folder: Path, seed: int, mean_bytes: int, *options: object) -> int:
     """Write the synthetic files; return their unpacked bytes."""
-    command = [sys.executable, HERE / generator, *options, "--seed", seed, "--output", folder]
+    command = [
+        sys.executable,
+        HERE / generator,
+        *options,
+        "--seed",
+        seed,
+        "--mean-bytes",
+        mean_bytes,
+        "--output",
+        folder,
+    ]
     return int(subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True).stdout)
 
 

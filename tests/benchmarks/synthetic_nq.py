@@ -11,25 +11,25 @@ import numpy as np
 from isal import igzip
 from synthetic_msmarco import running_text
 
-MEAN_BYTES = 45_000
-"""Of a page with its tags; the real training file has some 55,000 a line."""
-
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--pages", type=int, default=10_000, help="distinct pages (10,000)")
+    options.add_argument(
+        "--mean-bytes", type=int, default=45_000, help="mean length of a page; the real lines have some 55,000 (45,000)"
+    )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--output", type=Path, required=True, help="folder for the two files")
     arguments = options.parse_args()
-    print(write(arguments.output, arguments.pages, arguments.seed))
+    print(write(arguments.output, arguments.pages, arguments.mean_bytes, arguments.seed))
 
 
-def write(folder: Path, pages: int, seed: int) -> int:
+def write(folder: Path, pages: int, mean_bytes: int, seed: int) -> int:
     """Write the training file, where every fifth page stands twice, and the development file; return unpacked bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
     text = running_text(generator).decode()
-    lengths = np.clip(generator.lognormal(np.log(MEAN_BYTES / 2), 1.18, pages), 200, 2**20).astype(int)
+    lengths = np.clip(generator.lognormal(np.log(mean_bytes / 2), 1.18, pages), 200, 2**20).astype(int)
     starts = generator.integers(0, len(text) - 2**20 - 100, pages)
     unpacked = 0
     rows = np.concatenate([np.arange(pages), np.arange(0, pages, 5)])

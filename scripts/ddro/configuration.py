@@ -12,10 +12,10 @@ from ddro.command import UserError
 from ddro.datasets import known_dataset, load_datasets
 from ddro.schema import Settings, did_you_mean, fill_defaults, problems, read_yaml, show
 
-DATASET_SECTIONS = ("seed", "corpus", "split", "model", "embedding", "pq", "doc2query", "bm25")
+DATASET_SECTIONS = ("seed", "corpus", "split", "model", "embedding", "pq", "rq", "doc2query", "bm25")
 """Sections whose results lie in results/{dataset}/ and are shared by all experiments on that data set."""
 
-DOCID_SECTIONS = ("tu",)
+DOCID_SECTIONS = ("tu", "docids")
 """Sections whose results lie in results/{dataset}/{docid}/."""
 
 
@@ -158,8 +158,18 @@ def contradictions(experiment: Experiment) -> Iterator[str]:
             yield (
                 f"pq.subspaces is {subspaces}, which doesn't divide {name} {width}. Write one of {', '.join(divisors)}."
             )
-        if (centroids := settings["pq"]["centroids"]) > corpus:
-            yield f"pq.centroids is {centroids}, more than the {corpus} documents of corpus.top_k. Write a smaller one."
+    if experiment.docid in ("pq", "rq"):
+        section, points = experiment.docid, settings[experiment.docid]["training_points"]
+        if (centroids := settings[section]["centroids"]) > corpus:
+            yield (
+                f"{section}.centroids is {centroids}, more than the {corpus} documents of corpus.top_k. "
+                "Write a smaller one."
+            )
+        if points is not None and points < centroids:
+            yield (
+                f"{section}.training_points is {points}, fewer than the {centroids} of {section}.centroids. "
+                "Write a larger one, or null to learn from all documents."
+            )
     if split["test_share"] + split["validation_share"] >= 1:
         yield "split.test_share and split.validation_share add up to 1 or more, which leaves no training query."
     if any(lower >= upper for lower, upper in pairwise(strata)):

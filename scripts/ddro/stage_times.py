@@ -52,6 +52,7 @@ ORDER = (
     Stage(_DATASET, "split_queries"),
     Stage(_DATASET, "embed_documents", _GENERATIVE, schemes=("pq", "rq")),
     Stage(_DATASET, "train_pq_codebook", _GENERATIVE, schemes=("pq",)),
+    Stage(_DATASET, "train_rq_codebook", _GENERATIVE, schemes=("rq",)),
     Stage(_DATASET, "initialise_model", _GENERATIVE, optional=True),
     Stage(_DATASET, "fetch_model", _GENERATIVE, optional=True),
     Stage(_DOCID, "assign_docids", _GENERATIVE),

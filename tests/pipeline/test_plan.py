@@ -79,6 +79,7 @@ def test_the_jobs_of_each_configuration(plan):
         "compare_systems": 1,
         "plot_training": 1,
         "show_samples": 1,
+        "plot_docids": 1,
         "assign_docids": 1,  # of a docid scheme, but no two experiments share one
     }
     of_a_data_set = {
@@ -151,5 +152,5 @@ def test_a_rule_has_all_that_belongs_to_it(name):
 def test_a_mistake_in_the_configuration_stops_before_any_job_with_one_message(tmp_path):
     done = snakemake("--config", "experiments=[{docid: paq}]", folder=tmp_path)
     assert done.returncode == 1
-    assert "experiments[0].docid: 'paq' is not known. Did you mean pq? Write one of pq, tu, atomic." in done.stderr
+    assert "experiments[0].docid: 'paq' is not known. Did you mean pq? Write one of pq, rq, tu, atomic." in done.stderr
     assert "Traceback" not in done.stderr

@@ -25,7 +25,7 @@ NEGATIVES = {"mine_negatives.train", "mine_negatives.validation"}
 SFT_STAGES = {"train_sft.pretrain", "train_sft.search_pretrain", "train_sft.finetune"}
 SFT = {"retrieve.sft.test", "evaluate.sft.test"} | SFT_STAGES
 INSTANCES = {"build_instances.pretrain", "build_instances.search_pretrain", "build_instances.finetune"}
-DOCIDS = {"assign_docids"} | INSTANCES | SFT | NEGATIVES | DDRO
+DOCIDS = {"assign_docids", "plot_docids"} | INSTANCES | SFT | NEGATIVES | DDRO
 TRAINING = {"finetune_doc2query", "generate_pseudo_queries", "build_instances.search_pretrain"} | SFT | DDRO
 RANKINGS = {"retrieve.sft.test", "retrieve.ddro.test", "evaluate.sft.test"} | EVALUATION_OF_DDRO
 

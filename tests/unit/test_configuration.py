@@ -14,7 +14,7 @@ from ddro.configuration import Experiment, disagreements, load_experiments, merg
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "config/config.yaml"
 DATASETS = ("awscli", "msmarco", "nq", "nq_in_corpus", "nq_by_id", "nq_by_id_in_corpus")
-DOCIDS = ("pq", "tu", "atomic")
+DOCIDS = ("pq", "rq", "tu", "atomic")
 SCOPES = ", ".join([*DATASETS, *DOCIDS, *(f"{dataset}/{docid}" for dataset in DATASETS for docid in DOCIDS)])
 DEMO = {"dataset": "awscli", "docid": "pq", "recipe": "demo"}
 
@@ -170,7 +170,7 @@ def test_options_of_lists_switches_and_nothing():
         ),
         (
             {"experiments": [{"docid": "xyz"}]},
-            "config/config.yaml: experiments[0].docid: 'xyz' is not known. Write one of pq, tu, atomic.",
+            "config/config.yaml: experiments[0].docid: 'xyz' is not known. Write one of pq, rq, tu, atomic.",
         ),
         (
             {"experiments": [{"recipe": "demmo"}]},
@@ -410,7 +410,7 @@ def test_the_schemas_are_schemas(name):
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-@pytest.mark.parametrize("docid", ["pq", "tu", "atomic"])
+@pytest.mark.parametrize("docid", DOCIDS)
 @pytest.mark.parametrize("dataset", DATASETS)
 def test_every_recipe_resolves_for_every_pair(dataset, docid, recipe):
     settings = settings_of(dataset, docid, recipe)

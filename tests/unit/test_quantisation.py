@@ -1,4 +1,4 @@
-"""Product quantisation, against its definition in NumPy."""
+"""Product and residual quantisation, against their definitions in NumPy."""
 
 import logging
 
@@ -11,9 +11,9 @@ from ddro.command import UserError
 from ddro.quantisation import (
     encode,
     read_codebook,
-    read_vectors,
     relative_distortion,
-    train_codebook,
+    train_pq,
+    train_rq,
     use_threads,
     write_codebook,
 )
@@ -23,10 +23,16 @@ def random_vectors(count=300, dimension=12, seed=0):
     return np.random.default_rng(seed).standard_normal((count, dimension), np.float32)
 
 
-def train(vectors, subspaces=3, centroids=8, components=None, iterations=5, seed=42):
-    return train_codebook(
-        vectors, subspaces=subspaces, centroids=centroids, components=components, iterations=iterations, seed=seed
-    )
+def train(vectors, subspaces=3, centroids=8, iterations=5, seed=42, **options):
+    return train_pq(vectors, subspaces=subspaces, centroids=centroids, iterations=iterations, seed=seed, **options)
+
+
+def train_residual(vectors, levels=3, centroids=8, beam=1, iterations=5, seed=42, **options):
+    return train_rq(vectors, levels=levels, centroids=centroids, beam=beam, iterations=iterations, seed=seed, **options)
+
+
+def distortion(codebook, vectors):
+    return relative_distortion(codebook, vectors, encode(codebook, vectors))
 
 
 def nearest_centroids(codebook, vectors):
@@ -64,7 +70,7 @@ def test_components_are_quantised_after_a_rotation_that_keeps_distances(tmp_path
     pq = quantisation.quantiser(codebook)
     lost = components - pq.decode(pq.compute_codes(components))
     scatter = np.square(vectors - vectors.mean(axis=0)).sum()
-    assert relative_distortion(codebook, vectors) == pytest.approx(np.square(lost).sum() / scatter, rel=1e-3)
+    assert distortion(codebook, vectors) == pytest.approx(np.square(lost).sum() / scatter, rel=1e-3)
     assert variances.min() > variances.sum() / 4  # the random rotation has spread them
 
 
@@ -77,34 +83,107 @@ def test_clusters_that_lie_apart_are_found():
     codes = encode(codebook, vectors)
     assert len({tuple(row) for row in codes.tolist()}) == 4
     assert all(len(np.unique(codes[rows], axis=0)) == 1 for rows in (slice(0, 40, 2), slice(41, 80, 2)))
-    assert relative_distortion(codebook, vectors) < 1e-4
+    assert distortion(codebook, vectors) < 1e-4
 
 
 def test_components_that_are_left_out_are_lost():
     """Half of the variance lies in the one component that is kept, and 128 centroids lose next to nothing of it."""
     vectors = np.float32([[1, 0, 2], [-1, 0, 2], [0, 1, 2], [0, -1, 2]] * 100) + 1e-3 * random_vectors(400, 3)
     codebook = train(vectors, subspaces=1, centroids=128, components=1)
-    assert relative_distortion(codebook, vectors) == pytest.approx(0.5, abs=0.01)
+    assert distortion(codebook, vectors) == pytest.approx(0.5, abs=0.01)
 
 
 def test_relative_distortion_is_one_for_the_mean_alone():
     codebook = faiss.IndexPQ(2, 1, 1)
     codebook.train(np.float32([[0, 0], [4, 0]]))
-    assert relative_distortion(codebook, np.float32([[0, 0], [4, 0]])) == 0
+    assert distortion(codebook, np.float32([[0, 0], [4, 0]])) == 0
     # To the nearer centroid 1 and 1, to the mean (2, 0) 1 and 1.
-    assert relative_distortion(codebook, np.float32([[1, 0], [3, 0]])) == 1
-    assert relative_distortion(codebook, np.float32([[1, 0], [1, 0]])) == 0
+    assert distortion(codebook, np.float32([[1, 0], [3, 0]])) == 1
+    assert distortion(codebook, np.float32([[1, 0], [1, 0]])) == 0
 
 
-def test_the_same_seed_gives_the_same_bytes_for_any_number_of_threads(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda vectors, seed: train(vectors, 4, 32, seed=seed),
+        lambda vectors, seed: train(vectors, 4, 32, seed=seed, components=8),
+        lambda vectors, seed: train(vectors, 4, 32, seed=seed, components=8, opq=True),
+        lambda vectors, seed: train(vectors, 4, 32, seed=seed, training_points=1500),
+        lambda vectors, seed: train_residual(vectors, 3, 32, beam=4, seed=seed, training_points=1500),
+    ],
+    ids=["pq", "components", "opq", "sample", "rq"],
+)
+def test_the_same_seed_gives_the_same_bytes_for_any_number_of_threads(make, tmp_path, monkeypatch):
     vectors = random_vectors(2000, 24)
     contents = []
     for seed, threads in ((7, 1), (7, 2), (7, 3), (8, 1)):
         monkeypatch.setenv("OMP_NUM_THREADS", str(threads))
         assert use_threads() == threads == faiss.omp_get_max_threads()
-        write_codebook(train(vectors, subspaces=4, centroids=32, seed=seed), tmp_path / "codebook.faiss")
-        contents.append((tmp_path / "codebook.faiss").read_bytes())
+        codebook = make(vectors, seed)
+        assert faiss.omp_get_max_threads() == threads
+        write_codebook(codebook, tmp_path / "codebook.faiss")
+        contents.append((tmp_path / "codebook.faiss").read_bytes() + encode(codebook, vectors).tobytes())
     assert contents[0] == contents[1] == contents[2] != contents[3]
+
+
+def reconstruct(codebook, codes):
+    """The definition: the sum of the centroids of each level."""
+    levels = faiss.vector_to_array(codebook.rq.codebooks).reshape(codes.shape[1], -1, codebook.d)
+    return sum(levels[level][codes[:, level]] for level in range(codes.shape[1]))
+
+
+def test_residual_codes_without_a_beam_are_the_nearest_centroids_of_what_is_left():
+    vectors = random_vectors(600)
+    codebook = train_residual(vectors, levels=3, centroids=16)
+    codes = encode(codebook, vectors)
+    assert (codes.dtype, codes.shape) == (np.int32, (600, 3))
+    levels = faiss.vector_to_array(codebook.rq.codebooks).reshape(3, 16, 12)
+    left = vectors.copy()
+    for level in range(3):
+        nearest = np.square(left[:, None] - levels[level]).sum(axis=-1).argmin(axis=-1)
+        assert np.array_equal(codes[:, level], nearest)
+        left -= levels[level][nearest]
+    assert quantisation.centroids_of(codebook) == 16
+    expected = np.square(left).sum() / np.square(vectors - vectors.mean(axis=0)).sum()
+    assert relative_distortion(codebook, vectors, codes) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_beam_finds_sums_that_come_nearer_and_one_of_all_codes_the_nearest(tmp_path):
+    vectors = random_vectors(400)
+    left = []
+    for beam in (1, 4, 64):
+        write_codebook(train_residual(vectors, levels=2, centroids=8, beam=beam), tmp_path / "codebook.faiss")
+        codebook = read_codebook(tmp_path / "codebook.faiss")
+        codes = encode(codebook, vectors)
+        left.append(np.square(vectors - reconstruct(codebook, codes)).sum(axis=1))
+    assert left[0].sum() > left[1].sum() >= left[2].sum()
+    every = np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=-1).reshape(-1, 2)
+    best = np.square(vectors[:, None] - reconstruct(codebook, every)).sum(axis=-1).min(axis=1)
+    assert left[2] == pytest.approx(best, rel=1e-4)
+
+
+def test_opq_rotates_so_that_less_is_lost():
+    """Two sub-spaces, and all the variance in the first: only a rotation lets both take part."""
+    vectors = random_vectors(2000, 8) * np.float32([9, 8, 7, 6, 0.1, 0.1, 0.1, 0.1])
+    plain, rotated = train(vectors, 2, 16), train(vectors, 2, 16, opq=True)
+    assert distortion(rotated, vectors) < 0.8 * distortion(plain, vectors)
+    rotation = faiss.vector_to_array(faiss.downcast_VectorTransform(rotated.chain.at(0)).A).reshape(8, 8)
+    assert rotation @ rotation.T == pytest.approx(np.eye(8), abs=1e-4)
+
+
+def test_training_points_are_drawn_and_nothing_else_is_learned_from():
+    vectors = random_vectors(600)
+    rows = np.sort(np.random.default_rng(3).choice(600, 100, replace=False))
+    drawn, alone = train(vectors, seed=3, training_points=100), train(vectors[rows], seed=3)
+    assert np.array_equal(encode(drawn, vectors), encode(alone, vectors))
+    everything = train(vectors, seed=3, training_points=600)
+    assert np.array_equal(encode(everything, vectors), encode(train(vectors, seed=3), vectors))
+
+
+def test_restarts_keep_the_best_run():
+    vectors = random_vectors(500)
+    losses = [distortion(train(vectors, 1, 32, restarts=restarts), vectors) for restarts in (1, 8)]
+    assert losses[1] < losses[0]
 
 
 def test_faiss_reads_the_codebook(tmp_path):
@@ -126,7 +205,7 @@ def test_a_file_that_is_no_codebook_is_named(tmp_path):
         with pytest.raises(UserError, match=r"codebook\.faiss: FAISS can't read it"):
             read_codebook(path)
     faiss.write_index(faiss.IndexFlatL2(4), str(path))
-    with pytest.raises(UserError, match="expected an IndexPQ, found IndexFlat"):
+    with pytest.raises(UserError, match="expected a codebook, found IndexFlat"):
         read_codebook(path)
 
 
@@ -143,6 +222,12 @@ def test_a_file_that_is_no_codebook_is_named(tmp_path):
         ({"centroids": 2**17}, "a power of two from 2 to 65536"),
         ({"centroids": 512}, "300 documents can't make 512 centroids. Lower pq.centroids to at most 256"),
         ({"iterations": 0}, "pq.iterations is 0"),
+        ({"restarts": 0}, "pq.restarts is 0"),
+        ({"training_points": 7}, "pq.training_points is 7, fewer than the 8 of pq.centroids"),
+        (
+            {"training_points": 10, "components": 12},
+            "from 1 to 10: there are 10 vectors of 12 dimensions to learn from",
+        ),
     ],
 )
 def test_numbers_that_dont_fit_are_refused(options, message):
@@ -150,12 +235,27 @@ def test_numbers_that_dont_fit_are_refused(options, message):
         train(random_vectors(), **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"levels": 0}, "rq.levels is 0"),
+        ({"beam": 0}, "rq.beam is 0"),
+        ({"centroids": 12}, "rq.centroids is 12; it must be a power of two"),
+        ({"centroids": 512}, "300 documents can't make 512 centroids. Lower rq.centroids to at most 256"),
+        ({"training_points": 7}, "rq.training_points is 7, fewer than the 8 of rq.centroids"),
+    ],
+)
+def test_numbers_of_levels_that_dont_fit_are_refused(options, message):
+    with pytest.raises(UserError, match=message):
+        train_residual(random_vectors(), **options)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_vector_that_is_not_finite_is_named(value):
     vectors = random_vectors()
     codebook = train(vectors)
     vectors[[17, 23], 5] = value
-    for use in (train, lambda wrong: encode(codebook, wrong)):
+    for use in (train, train_residual, lambda wrong: encode(codebook, wrong)):
         with pytest.raises(UserError, match=r"row 17 .*\(2 such rows\)"):
             use(vectors)
 
@@ -178,34 +278,9 @@ def test_few_documents_a_centroid_are_said_once_and_not_by_faiss(caplog, capfd):
 def test_as_many_documents_as_centroids_are_enough():
     vectors = random_vectors(8)
     codebook = train(vectors)
-    assert relative_distortion(codebook, vectors) < 1e-12
+    assert distortion(codebook, vectors) < 1e-12
     same = np.ones((20, 12), np.float32)
     assert len(np.unique(encode(train(same), same), axis=0)) == 1
-
-
-def test_embeddings_are_read(tmp_path):
-    with pytest.raises(UserError, match=r"embeddings\.npy: no such file"):
-        read_vectors(tmp_path)
-    np.save(tmp_path / "embeddings.npy", random_vectors(3, 4))
-    assert np.array_equal(read_vectors(tmp_path), random_vectors(3, 4))
-
-
-@pytest.mark.parametrize(
-    "array", [np.zeros((2, 3)), np.zeros(3, np.float32), np.zeros((0, 3), np.float32), np.array([{}], dtype=object)]
-)
-def test_what_is_no_matrix_of_vectors_is_refused(tmp_path, array):
-    np.save(tmp_path / "embeddings.npy", array, allow_pickle=True)
-    with pytest.raises(UserError, match=r"embeddings\.npy: (expected float32|not a NumPy array)"):
-        read_vectors(tmp_path)
-
-
-@pytest.mark.parametrize("size", [0, 5, 130, 170])
-def test_a_cut_file_of_vectors_is_refused(tmp_path, size):
-    path = tmp_path / "embeddings.npy"
-    np.save(path, random_vectors(3, 4))
-    path.write_bytes(path.read_bytes()[:size])
-    with pytest.raises(UserError, match=r"embeddings\.npy: not a NumPy array"):
-        read_vectors(tmp_path)
 
 
 def test_without_omp_num_threads_all_cores_are_used(monkeypatch):

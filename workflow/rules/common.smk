@@ -193,6 +193,11 @@ def source(wildcards, output):
     return shlex.join(["--url", mirror + wildcards.file if mirror else file_of(wildcards)["url"]])
 
 
+def has_codebook(wildcards):
+    """An input function: whether the docids are codes of the document vectors, and not those of a published table."""
+    return wildcards.docid in ("pq", "rq") and not setting("docids.table")(wildcards)
+
+
 def optional(*names):
     """A params function: these inputs as options, as far as the job has them."""
 

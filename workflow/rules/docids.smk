@@ -45,6 +45,28 @@ rule train_pq_codebook:
         " 2>&1 | tee {log}"
 
 
+rule train_rq_codebook:
+    input:
+        embeddings="results/{dataset}/embeddings",
+    output:
+        "results/{dataset}/rq/codebook.faiss",
+    log:
+        "results/logs/{dataset}/train_rq_codebook.log",
+    benchmark:
+        "results/benchmarks/{dataset}/train_rq_codebook.tsv"
+    conda:
+        "../../envs/docids.yaml"
+    threads: 16
+    params:
+        code=code("train_rq_codebook"),
+        settings=settings("rq", "seed"),
+    message:
+        "{wildcards.dataset}: training the codebook of the residual quantisation"
+    shell:
+        "python scripts/train_rq_codebook.py --embeddings {input.embeddings} {params.settings} --output {output}"
+        " 2>&1 | tee {log}"
+
+
 rule initialise_model:
     input:
         corpus="results/{dataset}/corpus.parquet",
@@ -103,22 +125,77 @@ rule assign_docids:
     input:
         corpus="results/{dataset}/corpus.parquet",
         model="results/{dataset}/model",
-        codebook=branch(evaluate("{docid} == 'pq'"), then="results/{dataset}/pq/codebook.faiss"),
-        embeddings=branch(evaluate("{docid} == 'pq'"), then="results/{dataset}/embeddings"),
+        codebook=branch(has_codebook, then="results/{dataset}/{docid}/codebook.faiss"),
+        embeddings=branch(has_codebook, then="results/{dataset}/embeddings"),
+        table=branch(setting("docids.table"), then=setting("docids.table")),
     output:
-        "results/{dataset}/{docid}/docids.parquet",
+        docids="results/{dataset}/{docid}/docids.parquet",
+        report="results/{dataset}/{docid}/docid_report.json",
     log:
         "results/logs/{dataset}/{docid}/assign_docids.log",
     benchmark:
         "results/benchmarks/{dataset}/{docid}/assign_docids.tsv"
     conda:
         "../../envs/docids.yaml"
+    threads: 16
     params:
         code=code("assign_docids"),
-        settings=branch(evaluate("{docid} == 'tu'"), then=settings("tu")),
-        codes=optional("codebook", "embeddings"),
+        settings=branch(
+            evaluate("{docid}"),
+            cases={
+                "pq": settings("docids.collisions", "pq.subspaces", "pq.centroids"),
+                "rq": settings("docids.collisions", "rq.levels", "rq.centroids"),
+                "tu": settings("docids.collisions", "tu"),
+                "atomic": settings("docids.collisions"),
+            },
+        ),
+        given=optional("codebook", "embeddings", "table"),
     message:
         "{wildcards.dataset}/{wildcards.docid}: giving each document its docid"
     shell:
         "python scripts/assign_docids.py --scheme {wildcards.docid} --corpus {input.corpus} --model {input.model}"
-        " {params.codes} {params.settings} --output {output} 2>&1 | tee {log}"
+        " {params.given} {params.settings} --output {output.docids} --report {output.report} 2>&1 | tee {log}"
+
+
+rule plot_docids:
+    input:
+        "results/{dataset}/{docid}/docid_report.json",
+    output:
+        report(
+            "results/{dataset}/{docid}/docids.svg",
+            caption="../report/docids.rst",
+            category="Docids",
+            subcategory="{dataset}/{docid}",
+            labels={"figure": "Collisions and code usage"},
+        ),
+    log:
+        "results/logs/{dataset}/{docid}/plot_docids.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/plot_docids.tsv"
+    conda:
+        "../../envs/evaluation.yaml"
+    params:
+        code=code("plot_docids"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}: drawing how many documents share a docid"
+    shell:
+        "python scripts/plot_docids.py --report {input} --output {output} 2>&1 | tee {log}"
+
+
+rule export_docids:
+    input:
+        "results/{dataset}/{docid}/docids.parquet",
+    output:
+        "results/{dataset}/{docid}/docids.txt",
+    log:
+        "results/logs/{dataset}/{docid}/export_docids.log",
+    benchmark:
+        "results/benchmarks/{dataset}/{docid}/export_docids.tsv"
+    conda:
+        "../../envs/docids.yaml"
+    params:
+        code=code("export_docids"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}: writing the docids as the authors publish theirs"
+    shell:
+        "python scripts/export_docids.py --docids {input} --output {output} 2>&1 | tee {log}"

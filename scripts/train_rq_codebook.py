@@ -1,0 +1,45 @@
+"""Learn the codebook of the residual quantisation from the document vectors; FAISS can read it."""
+
+import argparse
+from pathlib import Path
+
+from ddro.command import log, run
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--embeddings", type=Path, required=True, help="folder of the document vectors")
+    options.add_argument("--levels", type=int, required=True, help="codes of a vector, and tokens of a docid")
+    options.add_argument("--centroids", type=int, required=True, help="centroids of a level, a power of two")
+    options.add_argument("--beam", type=int, default=5, help="partial codes that encoding keeps (default: 5)")
+    options.add_argument("--training-points", type=int, help="vectors to learn from, drawn at random (default: all)")
+    options.add_argument("--iterations", type=int, default=25, help="iterations of k-means (default: 25)")
+    options.add_argument("--restarts", type=int, default=1, help="runs of k-means; the best counts (default: 1)")
+    options.add_argument("--seed", type=int, required=True, help="seed of the drawn vectors and of k-means")
+    options.add_argument("--output", type=Path, required=True, help="the codebook (a FAISS index without vectors)")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from ddro import quantisation
+    from ddro.vectors import read_vectors
+
+    quantisation.use_threads()
+    vectors = read_vectors(arguments.embeddings)
+    log.info("%d vectors of %d dimensions", *vectors.shape)
+    codebook = quantisation.train_rq(
+        vectors,
+        levels=arguments.levels,
+        centroids=arguments.centroids,
+        beam=arguments.beam,
+        training_points=arguments.training_points,
+        iterations=arguments.iterations,
+        restarts=arguments.restarts,
+        seed=arguments.seed,
+    )
+    quantisation.write_codebook(codebook, arguments.output)
+    log.info("%d levels of %d centroids", arguments.levels, arguments.centroids)
+
+
+if __name__ == "__main__":
+    run(parser(), main)

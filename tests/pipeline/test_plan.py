@@ -107,6 +107,17 @@ def test_the_jobs_of_each_configuration(plan):
     assert len(planned.commands) == sum(planned.jobs.values()) - 1
 
 
+@pytest.mark.parametrize("scheme", ["rq", "tu", "atomic"])
+def test_another_docid_scheme_is_one_word_of_the_configuration(scheme, tmp_path):
+    default = (ROOT / "config/config.yaml").read_text()
+    assert default.count("docid: pq") == 1
+    (tmp_path / "config.yaml").write_text(default.replace("docid: pq", f"docid: {scheme}"))
+    jobs = dry_run(str(tmp_path / "config.yaml"), tmp_path).jobs
+    assert "train_pq_codebook" not in jobs
+    assert jobs.get("train_rq_codebook", 0) == jobs.get("embed_documents", 0) == (scheme == "rq")
+    assert jobs["assign_docids"] == jobs["plot_docids"] == jobs["train_ddro"] == 1
+
+
 def test_a_plan_takes_less_than_ten_seconds(plan):
     assert plan[1].cpu_seconds < 10
 

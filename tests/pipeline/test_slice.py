@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from ddro import tables
 from ddro.files import read_table
@@ -19,6 +21,7 @@ from ddro.trie import DocidTrie
 
 ROOT = Path(__file__).resolve().parents[2]
 EXPERIMENT = "results/awscli/pq/tiny"
+OTHER_SCHEMES = ["rq", "tu", "atomic"]
 SAME_BYTES = [
     "results/awscli/corpus.parquet",
     "results/awscli/queries.parquet",
@@ -34,9 +37,9 @@ SAME_BYTES = [
 ]
 
 
-def snakemake(folder: Path, *arguments: str) -> str:
+def snakemake(folder: Path, *arguments: str, config: str = "tests/pipeline/tiny.yaml") -> str:
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "snakemake", "--configfile", "tests/pipeline/tiny.yaml", "--cores", "2"]
+    command = [sys.executable, "-m", "snakemake", "--configfile", config, "--cores", "2"]
     done = subprocess.run([*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
@@ -103,6 +106,42 @@ def test_docids_fit_the_model(project):
     model, tokenizer = load(project / EXPERIMENT / "ddro")
     assert trie.largest_token < model.config.vocab_size == len(tokenizer)
     assert len(trie.documents) == docids.num_rows == 80
+
+
+@pytest.fixture(scope="module")
+def other_schemes(project) -> str:
+    """What Snakemake says when the slice runs with each other docid scheme, to DDRO's measures."""
+    config = yaml.safe_load((project / "tests/pipeline/tiny.yaml").read_text())
+    (entry,) = config["experiments"]
+    config["experiments"] = [entry | {"docid": scheme} for scheme in OTHER_SCHEMES]
+    (project / "schemes.json").write_text(json.dumps(config))
+    wanted = [f"results/awscli/{scheme}/tiny/metrics/ddro.test.json" for scheme in OTHER_SCHEMES]
+    return snakemake(project, *wanted, config="schemes.json")
+
+
+def test_another_docid_scheme_shares_what_is_there(other_schemes):
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", other_schemes, flags=re.MULTILINE))
+    assert jobs["train_ddro"] == jobs["retrieve"] == jobs["assign_docids"] == "3"
+    shared = {"fetch_awscli", "embed_documents", "train_pq_codebook", "generate_pseudo_queries", "search_bm25"}
+    assert shared.isdisjoint(jobs)
+
+
+@pytest.mark.parametrize("scheme", OTHER_SCHEMES)
+def test_each_docid_scheme_runs_to_its_end(project, other_schemes, scheme):
+    docids = read_table(project / f"results/awscli/{scheme}/docids.parquet", tables.DOCIDS, ["docno"])
+    tokens = docids["tokens"].to_pylist()
+    lengths, ends = set(map(len, tokens)), {docid[-1] for docid in tokens}
+    report = json.loads((project / f"results/awscli/{scheme}/docid_report.json").read_text())
+    if scheme == "rq":  # whose collisions the slice extends by a token
+        assert lengths == {3, 4} and len(set(map(tuple, tokens))) == 80 > 80 - report["collisions"]["documents"]
+    elif scheme == "tu":
+        assert ends == {1}
+    else:
+        assert lengths == {1} and len(ends) == 80
+    model, _ = load(project / f"results/awscli/{scheme}/tiny/ddro")
+    assert max(map(max, tokens)) < model.config.vocab_size
+    ranking = read_run(project / f"results/awscli/{scheme}/tiny/runs/ddro.test.trec.gz")
+    assert set(ranking["docno"].to_pylist()) <= set(docids["docno"].to_pylist())
 
 
 def test_negatives_are_never_relevant_nor_share_a_relevant_docid(project):

@@ -5,7 +5,7 @@ UV ?= uv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: ablation demo test env lint format lock clean clean-results
+.PHONY: demo test search ablation env lint format lock clean clean-results
 .DELETE_ON_ERROR:
 
 demo: env
@@ -15,6 +15,10 @@ demo: env
 
 test: env
 	@python -m pytest
+
+# A page in the browser, on this machine only, for the results that are here.
+search: env
+	@python scripts/search.py --serve
 
 # One setting changed at a time: an hour on 2 cores.
 ablation: env

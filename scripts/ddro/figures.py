@@ -49,6 +49,20 @@ STYLE = {
 
 
 @plt.rc_context(STYLE)
+def pseudo_query_figure(lengths: Mapping[int, int], ranks: Sequence[int]) -> Figure:
+    """Draw how many pseudo queries have so many words, and the share whose document BM25 finds up to each rank."""
+    figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
+    left.bar(list(lengths), list(lengths.values()), color=TRAIN)
+    left.set(title="Length", xlabel="words", ylabel="queries")
+    depths = range(1, 101)
+    shares = [sum(0 < rank <= depth for rank in ranks) / max(len(ranks), 1) for depth in depths]
+    right.plot(depths, shares, color=VALIDATION)
+    right.set(title="Documents that BM25 finds", xlabel="up to rank", ylim=(0, 1), xscale="log")
+    right.yaxis.set_major_formatter(PercentFormatter(1))
+    return figure
+
+
+@plt.rc_context(STYLE)
 def loss_figure(stages: Stages) -> Figure:
     """Draw the loss of every stage, of the training batches as a line and of the validation data as points."""
     figure, panels = _row_of_panels(len(stages), share_y=True)

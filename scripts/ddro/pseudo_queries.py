@@ -140,7 +140,7 @@ def union_of_shards(
     found = (
         (path, docno, [row["text"] for row in rows])
         for path in shards
-        for docno, rows in groupby(_rows(path), key=lambda row: row["docno"])
+        for docno, rows in groupby(query_rows(path), key=lambda row: row["docno"])
     )
     remedy = "Delete the shards and rerun."
     documents = corpus_documents(corpus)
@@ -169,9 +169,17 @@ def union_of_shards(
         raise UserError(f"{left[0]}: document {left[1]!r} isn't in {corpus}. {remedy}")
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
+def query_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """One row after the other of a table of pseudo queries."""
     for batch in pq.ParquetFile(path).iter_batches(BLOCK * 10):
         yield from batch.to_pylist()
+
+
+def sampled_rows(total: int, size: int) -> np.ndarray:
+    """bool [total]: ``size`` rows, or all if there are fewer, spread evenly."""
+    chosen = np.zeros(total, bool)
+    chosen[np.linspace(0, max(total - 1, 0), min(size, total)).astype(int)] = True
+    return chosen
 
 
 def published_queries(

@@ -12,6 +12,9 @@ RAW_QUERIES = pa.schema({"qid": pa.string(), "text": pa.string(), "kind": pa.str
 QUERIES = pa.schema({"qid": pa.string(), "text": pa.string(), "split": pa.string()})
 QRELS = pa.schema({"qid": pa.string(), "docno": pa.string(), "relevance": pa.int32()})
 PSEUDO_QUERIES = pa.schema({"docno": pa.string(), "rank": pa.int32(), "text": pa.string()})
+PSEUDO_QUERY_RANKS = pa.schema({"docno": pa.string(), "rank": pa.int32(), "bm25_rank": pa.int32()})
+"""``bm25_rank`` is BM25's rank of the document for its own pseudo query, 0 where BM25 doesn't find it."""
+
 RUN = pa.schema({"qid": pa.string(), "docno": pa.string(), "rank": pa.int32(), "score": pa.float64()})
 DOCIDS = pa.schema({"docno": pa.string(), "tokens": pa.list_(pa.int32())})
 """``tokens`` are ids of the model's extended vocabulary; documents may share a docid, each keeps its row."""

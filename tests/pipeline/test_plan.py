@@ -90,6 +90,8 @@ def test_the_jobs_of_each_configuration(plan):
         "finetune_doc2query": 1,
         "generate_pseudo_queries": 1,
         "gather_pseudo_queries": 1,
+        "filter_pseudo_queries": 1,
+        "describe_pseudo_queries": 1,
         "index_bm25": 1,
         "search_bm25": 3,
     }

@@ -73,6 +73,13 @@ def setting(path):
     return of_job
 
 
+def pseudo_queries_to_learn(wildcards):
+    """An input function: all pseudo queries, or those that BM25's filter keeps."""
+    if setting("doc2query.keep_within")(wildcards) is None:
+        return f"results/{wildcards.dataset}/pseudo_queries.parquet"
+    return f"results/{wildcards.dataset}/pseudo_queries/kept.parquet"
+
+
 def settings(*paths):
     """A params function: the recipe's settings at these paths (with wildcards) as options of a command line.
 

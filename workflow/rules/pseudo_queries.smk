@@ -142,6 +142,66 @@ rule read_pseudo_queries:
         " --output {output} 2>&1 | tee {log}"
 
 
+rule filter_pseudo_queries:
+    input:
+        pseudo_queries="results/{dataset}/pseudo_queries.parquet",
+        index="results/{dataset}/bm25/index",
+    output:
+        kept="results/{dataset}/pseudo_queries/kept.parquet",
+        ranks="results/{dataset}/pseudo_queries/bm25_ranks.parquet",
+    log:
+        "results/logs/{dataset}/filter_pseudo_queries.log",
+    benchmark:
+        "results/benchmarks/{dataset}/filter_pseudo_queries.tsv"
+    conda:
+        "../../envs/bm25.yaml"
+    threads: 8
+    params:
+        code=code("filter_pseudo_queries"),
+        settings=settings("doc2query.keep_within", "bm25.mining"),
+    message:
+        "{wildcards.dataset}: ranking the documents of pseudo queries with BM25"
+    shell:
+        "python scripts/filter_pseudo_queries.py --pseudo-queries {input.pseudo_queries} --index {input.index}"
+        " {params.settings} --threads {threads} --output {output.kept} --output-ranks {output.ranks} 2>&1 | tee {log}"
+
+
+rule describe_pseudo_queries:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        pseudo_queries="results/{dataset}/pseudo_queries.parquet",
+        kept="results/{dataset}/pseudo_queries/kept.parquet",
+        ranks="results/{dataset}/pseudo_queries/bm25_ranks.parquet",
+    output:
+        json="results/{dataset}/pseudo_queries/quality.json",
+        html=report(
+            "results/{dataset}/pseudo_queries/quality.html",
+            caption="../report/pseudo_queries.rst",
+            category="Pseudo queries",
+            labels={"data set": "{dataset}", "content": "Numbers and ten samples"},
+        ),
+        figure=report(
+            "results/{dataset}/pseudo_queries/quality.svg",
+            caption="../report/pseudo_queries.rst",
+            category="Pseudo queries",
+            labels={"data set": "{dataset}", "content": "Lengths and BM25 ranks"},
+        ),
+    log:
+        "results/logs/{dataset}/describe_pseudo_queries.log",
+    benchmark:
+        "results/benchmarks/{dataset}/describe_pseudo_queries.tsv"
+    conda:
+        "../../envs/evaluation.yaml"
+    params:
+        code=code("describe_pseudo_queries"),
+    message:
+        "{wildcards.dataset}: describing the pseudo queries"
+    shell:
+        "python scripts/describe_pseudo_queries.py --corpus {input.corpus} --pseudo-queries {input.pseudo_queries}"
+        " --kept {input.kept} --ranks {input.ranks} --output-json {output.json} --output-html {output.html}"
+        " --output-figure {output.figure} 2>&1 | tee {log}"
+
+
 rule judge_pseudo_queries:
     input:
         queries="results/{dataset}/queries.parquet",

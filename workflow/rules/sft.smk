@@ -8,7 +8,7 @@ rule build_instances:
         model="results/{dataset}/model",
         pseudo_queries=branch(
             evaluate("{stage} == 'search_pretrain'"),
-            then="results/{dataset}/pseudo_queries.parquet",
+            then=pseudo_queries_to_learn,
         ),
         queries=branch(evaluate("{stage} == 'finetune'"), then=training("queries")),
         qrels=branch(evaluate("{stage} == 'finetune'"), then=training("qrels")),

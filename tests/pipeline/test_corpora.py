@@ -1,12 +1,16 @@
-"""A corpus of the user's own: the plan of the whole DAG, and a real run of its data part."""
+"""Corpora in the DAG: one of the user's own, planned and read, and Natural Questions from a mirror and from the disk."""
 
+import gzip
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -101,16 +105,46 @@ def test_without_training_judgements_pseudo_queries_train(project):
     assert {"search_bm25.test", "mine_negatives.validation", "judge_pseudo_queries", "evaluate.sft.test"} <= set(used)
 
 
-@pytest.mark.timeout(120)
-def test_a_file_that_is_there_is_used_and_another_mirror_fetches_nothing_again(project):
-    (project / "dev.gz").write_bytes(b"mine")
-    file = "results/nq/download/nq-dev-all.jsonl.gz"
-    experiments = [{"dataset": "nq_by_id", "docid": "pq", "recipe": "paper"}]
-    for name, downloads in (
-        ("here", {"files": {"nq-dev-all.jsonl.gz": "dev.gz"}}),
-        ("mirror", {"mirror": "http://a/"}),
+def question(number: int, page: int) -> dict:
+    """A record of Natural Questions' training file."""
+    return {
+        "example_id": number,
+        "question_text": f"question {number}",
+        "document_url": f"https://en.wikipedia.org//w/index.php?title=P{page}&amp;oldid={page}",
+        "document_text": f"Page {page} - Wikipedia <H1> Page {page} </H1> <P> Text of {page} . </P>",
+    }
+
+
+@pytest.mark.timeout(200)
+def test_files_of_a_mirror_and_of_the_disk_and_another_mirror_changes_nothing(project, tmp_path):
+    for name, records in (
+        ("simplified-nq-train", [question(number, number % 7) for number in range(30)]),
+        ("nq-dev-all", [question(-number, number) for number in (6, 7, 8)]),
     ):
-        (project / f"{name}.yaml").write_text(json.dumps({"experiments": experiments, "downloads": downloads}))
-    snakemake(project, file, "--configfile", "here.yaml")
-    assert (project / file).read_bytes() == b"mine"
-    assert "Nothing to be done" in snakemake(project, file, "--configfile", "mirror.yaml")
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (tmp_path / f"{name}.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    here = {"nq-dev-all.jsonl.gz": str((tmp_path / "nq-dev-all.jsonl.gz").rename(tmp_path / "mine.gz"))}
+    config = {
+        "experiments": [{"dataset": "nq_by_id", "docid": "pq", "recipe": "mine"}],
+        "recipes": {"mine": {"extends": "paper", "split": {"validation_share": 0.3}}},
+    }
+    target = "results/nq_by_id/queries.parquet"
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(tmp_path))) as server:
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        downloads = {"mirror": f"http://127.0.0.1:{server.server_port}/", "files": here}
+        (project / "nq.yaml").write_text(json.dumps(config | {"downloads": downloads}))
+        snakemake(project, target, "--configfile", "nq.yaml")
+        server.shutdown()
+    assert (project / "results/nq/download/nq-dev-all.jsonl.gz").is_symlink()
+    report = read_json(project / "results/nq_by_id/data_report.json")
+    assert report["variant"] == "by id, dev all"
+    assert (report["found"]["documents"], report["found"]["dev_queries"]) == (9, 3)
+    (project / "nq.yaml").write_text(json.dumps(config | {"downloads": {"mirror": "http://127.0.0.1:9/"}}))
+    assert "Nothing to be done" in snakemake(project, target, "--configfile", "nq.yaml")
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    """A file server that logs nothing."""
+
+    def log_message(self, *_):
+        pass

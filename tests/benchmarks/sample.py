@@ -8,6 +8,7 @@ before each document; GNU sort; a second pass writes the first top_k as JSON. Th
     seconds, peak_mib       of read_msmarco.py and sample_corpus.py: the sum, and the memory of the larger
     ratio_gzip              ours / gzip -dc | wc -l
     ratio_authors           theirs / ours
+    cpu                     CPU seconds of the three, which tell more than the others on a machine that is busy
 
     python tests/benchmarks/sample.py                      # 3.2 million documents, 5 GiB; needs 25 GB of disk
     python tests/benchmarks/sample.py --documents 320000 --top-k 32000 --no-authors
@@ -24,6 +25,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -61,10 +63,11 @@ def measure_msmarco(folder: Path, arguments: argparse.Namespace) -> dict[str, fl
     unpacked = write("synthetic_msmarco.py", folder, arguments.seed, arguments.mean_bytes or 1700, *size)
     documents = folder / "msmarco-docs.tsv.gz"
     subprocess.run(["wc", "-c", str(documents)], stdout=subprocess.DEVNULL, check=True)  # into the page cache
-    start = time.perf_counter()
+    cpu, start = [cpu_seconds()], time.perf_counter()
     with subprocess.Popen(["gzip", "-dc", str(documents)], stdout=subprocess.PIPE) as unpacking:
         lines = int(subprocess.run(["wc", "-l"], stdin=unpacking.stdout, capture_output=True, check=True).stdout)
     gzip_seconds = time.perf_counter() - start
+    cpu.append(cpu_seconds())
     print(f"gzip -dc | wc -l: {gzip_seconds:.1f} s", flush=True)
 
     read = ["--documents", documents, "--output", folder / "raw", "--report", folder / "report.json"]
@@ -73,6 +76,7 @@ def measure_msmarco(folder: Path, arguments: argparse.Namespace) -> dict[str, fl
         read += [f"--{kind}-qrels", folder / f"msmarco-doc{kind}-qrels.tsv.gz"]
     ours = [run("read_msmarco.py", *read), sample(folder, top_k, "train")]
     seconds = sum(part[0] for part in ours)
+    cpu.append(cpu_seconds())
     result = {
         "lines": lines,
         "unpacked_gib": round(unpacked / 2**30, 2),
@@ -85,13 +89,15 @@ def measure_msmarco(folder: Path, arguments: argparse.Namespace) -> dict[str, fl
         start = time.perf_counter()
         kept = authors_way(folder, top_k)
         authors_seconds = time.perf_counter() - start
+        cpu.append(cpu_seconds())
         print(f"the authors' way: {authors_seconds:.1f} s", flush=True)
         same_documents(folder / "corpus.parquet", kept)
         result |= {
             "authors_seconds": round(authors_seconds, 1),
             "ratio_authors": round(authors_seconds / seconds, 2),
         }
-    return result
+    spent = (round(after - before, 1) for before, after in pairwise(cpu))
+    return result | {"cpu": dict(zip(("gzip", "ours", "authors"), spent, strict=False))}
 
 
 def measure_nq(folder: Path, arguments: argparse.Namespace) -> dict[str, float]:
@@ -128,6 +134,12 @@ def write(generator: str, folder: Path, seed: int, mean_bytes: int, *options: ob
         folder,
     ]
     return int(subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, text=True, check=True).stdout)
+
+
+def cpu_seconds() -> float:
+    """Of this process and of all that it has waited for."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def run(script: str, *options: object) -> tuple[float, float]:

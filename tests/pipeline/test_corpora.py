@@ -1,4 +1,4 @@
-"""Corpora in the DAG: one of the user's own, planned and read, and Natural Questions from a mirror and from the disk."""
+"""Corpora in the DAG: one of the user's own, planned and read; Natural Questions from a mirror and the disk."""
 
 import gzip
 import json

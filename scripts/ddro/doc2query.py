@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -16,8 +16,15 @@ from ddro.text import collapse_spaces
 CHARACTERS_A_TOKEN = 64
 """A text is cut to so many characters for each token that is read of it: a document of megabytes isn't tokenised."""
 
-BATCH_SIZE = {"cpu": 16_384, "cuda": 131_072}
-"""Largest `cost` of a batch. On two cores smaller and larger ones were slower; on a GPU nothing was measured."""
+BATCH_SIZE = {"cpu": 8_192, "cuda": 131_072}
+"""Largest `cost` of a batch: on a CPU four documents of T5-small's benchmark. On a GPU nothing was measured."""
+
+STREAMS = {"cpu": 4, "cuda": 1}
+"""Translators of CTranslate2 that share the batches, by turns. Their number decides which batch draws what, so it is
+the same on all machines of a kind, whatever their cores."""
+
+Batch = tuple[int, list[Sequence[int]]]
+"""Queries a document, and the tokens of each document."""
 
 
 def document_text(title: str, body: str) -> str:
@@ -72,25 +79,25 @@ class TransformersWriter:
         torch.manual_seed(seed)
 
     @torch.inference_mode()
-    def write(self, documents: Sequence[Sequence[int]], count: int) -> list[list[str]]:
-        """``count`` queries for the tokens of each document."""
-        tokens, mask = (tensor.to(self.device) for tensor in pad(documents))
-        written = self.model.generate(
-            input_ids=tokens,
-            attention_mask=mask,
-            num_return_sequences=count,
-            max_new_tokens=self.max_query_tokens,
-            **self.search,
-        )
-        texts = [collapse_spaces(text) for text in self.tokenizer.batch_decode(written, skip_special_tokens=True)]
-        return [texts[first : first + count] for first in range(0, len(texts), count)]
+    def write(self, batches: Iterable[Batch]) -> Iterator[list[list[str]]]:
+        """Yield for each batch the queries of each document."""
+        for count, documents in batches:
+            tokens, mask = (tensor.to(self.device) for tensor in pad(documents))
+            written = self.model.generate(
+                input_ids=tokens,
+                attention_mask=mask,
+                num_return_sequences=count,
+                max_new_tokens=self.max_query_tokens,
+                **self.search,
+            )
+            yield texts_of(self.tokenizer, written, count)
 
 
 class Ctranslate2Writer:
     """The same with CTranslate2: int8 on a CPU; bfloat16, or else float16, on a GPU.
 
     The model is converted from the weights in memory: no network, no pickle. CTranslate2 seeds its generator once, when
-    a translator draws for the first time, so each seed needs a new translator (T5-small: a third of a second).
+    a translator draws for the first time, so each seed needs new translators (T5-small: a third of a second each).
     """
 
     def __init__(
@@ -115,7 +122,7 @@ class Ctranslate2Writer:
         self.compute_type = next(kind for kind in wanted if kind in supported)
         self.folder = tempfile.TemporaryDirectory(prefix="doc2query_")
         convert(model, tokenizer, Path(self.folder.name), self.compute_type)
-        self.tokenizer, self.translator = tokenizer, None
+        self.tokenizer, self.translators = tokenizer, []
         self.search = {
             "max_decoding_length": max_query_tokens,
             "beam_size": beams or 1,
@@ -127,22 +134,43 @@ class Ctranslate2Writer:
         """What is written from now on depends on ``seed`` and on the batches that follow."""
         import ctranslate2
 
-        self.translator = None  # frees its memory first
-        ctranslate2.set_random_seed(seed)
-        self.translator = ctranslate2.Translator(
-            self.folder.name,
-            device=self.device,
-            compute_type=self.compute_type,
-            intra_threads=torch.get_num_threads(),
-        )
+        self.translators.clear()  # frees their memory first
+        streams = STREAMS[self.device]
+        for stream in range(streams):
+            ctranslate2.set_random_seed((seed + stream) % 2**32)
+            translator = ctranslate2.Translator(
+                self.folder.name,
+                device=self.device,
+                compute_type=self.compute_type,
+                intra_threads=max(1, torch.get_num_threads() // streams),
+                max_queued_batches=-1,
+            )
+            # Its first draw takes the seed.
+            translator.translate_batch(
+                [[self.tokenizer.eos_token]], beam_size=1, sampling_topk=2, max_decoding_length=1
+            )
+            self.translators.append(translator)
 
-    def write(self, documents: Sequence[Sequence[int]], count: int) -> list[list[str]]:
-        """``count`` queries for the tokens of each document, the most probable first."""
-        tokens = [self.tokenizer.convert_ids_to_tokens(document) for document in documents]
-        results = self.translator.translate_batch(tokens, num_hypotheses=count, **self.search)
-        ids = [self.tokenizer.convert_tokens_to_ids(tokens) for result in results for tokens in result.hypotheses]
-        texts = [collapse_spaces(text) for text in self.tokenizer.batch_decode(ids, skip_special_tokens=True)]
-        return [texts[first : first + count] for first in range(0, len(texts), count)]
+    def write(self, batches: Iterable[Batch]) -> Iterator[list[list[str]]]:
+        """Yield for each batch the queries of each document, the most probable first."""
+        waiting = []
+        for number, (count, documents) in enumerate(batches):
+            results = self.translators[number % len(self.translators)].translate_batch(
+                [self.tokenizer.convert_ids_to_tokens(document) for document in documents],
+                num_hypotheses=count,
+                asynchronous=True,
+                **self.search,
+            )
+            waiting.append((count, results))
+        for count, results in waiting:
+            written = [tokens for result in results for tokens in result.result().hypotheses]
+            yield texts_of(self.tokenizer, [self.tokenizer.convert_tokens_to_ids(tokens) for tokens in written], count)
+
+
+def texts_of(tokenizer: PreTrainedTokenizerBase, written: Sequence[Sequence[int]], count: int) -> list[list[str]]:
+    """The texts of ``count`` token sequences for each document."""
+    texts = [collapse_spaces(text) for text in tokenizer.batch_decode(written, skip_special_tokens=True)]
+    return [texts[first : first + count] for first in range(0, len(texts), count)]
 
 
 def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, compute_type: str) -> None:
@@ -191,7 +219,7 @@ def batches(
 
 
 def write_queries(
-    write: Callable[[list[Sequence[int]], int], list[list[str]]],
+    write: Callable[[Iterable[Batch]], Iterator[list[list[str]]]],
     documents: Sequence[Sequence[int]],
     *,
     per_document: int,
@@ -220,15 +248,17 @@ def write_queries(
     drawn_again = 0
     for draw in range(redraws + 1):
         missing = [per_document - len(texts) for texts in kept]
-        for count, batch in batches(lengths, missing, max_query_tokens=max_query_tokens, size=size):
-            for index, texts in zip(batch, write([documents[index] for index in batch], count), strict=True):
+        rows = list(batches(lengths, missing, max_query_tokens=max_query_tokens, size=size))
+        written = write([(count, [documents[index] for index in batch]) for count, batch in rows])
+        for (count, batch), of_batch in zip(rows, written, strict=True):
+            for index, texts in zip(batch, of_batch, strict=True):
                 rejected[index] = []
                 for text in texts:
                     (kept if text and text not in kept[index] else rejected)[index].append(text)
             drawn_again += count * len(batch) if draw else 0
             done(0 if draw else len(batch))
     # What is rejected last is as long as what is missing.
-    written = [new + sorted(old, key=lambda text: not text) for new, old in zip(kept, rejected, strict=True)]
-    empty = sum(not text for texts in written for text in texts)
-    repeated = sum(len(texts) for texts in written) - sum(map(len, kept)) - empty
-    return written, {"drawn_again": drawn_again, "repeated": repeated, "empty": empty}
+    queries = [new + sorted(old, key=lambda text: not text) for new, old in zip(kept, rejected, strict=True)]
+    empty = sum(not text for texts in queries for text in texts)
+    repeated = sum(map(len, queries)) - sum(map(len, kept)) - empty
+    return queries, {"drawn_again": drawn_again, "repeated": repeated, "empty": empty}

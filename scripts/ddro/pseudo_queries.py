@@ -33,7 +33,7 @@ def shard_blocks(n_documents: int, shard: int, shards: int) -> range:
 
 
 def block_seed(seed: int, block: int) -> int:
-    """A seed below 2**32 for a block: a function of the two numbers, unlike for any two blocks but by chance."""
+    """A seed below 2**32 for a block: a function of the two numbers, far apart for any two blocks but by chance."""
     return int(np.random.SeedSequence([seed, block]).generate_state(1)[0])
 
 

@@ -34,7 +34,8 @@ def writer_of(engine, **settings):
 
 def draw(writer, seed, count=3):
     writer.reseed(seed)
-    return writer.write(encode(writer.tokenizer, TEXTS, 20), count)
+    documents = encode(writer.tokenizer, TEXTS, 20)
+    return [texts for of_batch in writer.write([(count, documents[:2]), (count, documents[2:])]) for texts in of_batch]
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -131,9 +132,10 @@ def scripted(*answers):
     waiting = [list(texts) for texts in answers]
     asked = []
 
-    def write(documents, count):
-        asked.append((len(documents), count))
-        return [[waiting[document[0]].pop(0) for _ in range(count)] for document in documents]
+    def write(batches):
+        for count, documents in batches:
+            asked.append((len(documents), count))
+            yield [[waiting[document[0]].pop(0) for _ in range(count)] for document in documents]
 
     return write, asked
 

@@ -19,6 +19,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="SMK",
         help="Snakemake files, each of which is a chapter that gets a lane, from left to right",
     )
+    options.add_argument(
+        "--experiments", nargs="+", required=True, metavar="D/I/R", help="what the rules run for: named in the picture"
+    )
     options.add_argument("--output", type=Path, required=True, help="the picture (SVG)")
     return options
 
@@ -35,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"can't read the rule graph or a chapter: {error}") from error
     graph = parse_dot(text)
-    save_svg(rulegraph_figure(graph, chapters), arguments.output)
+    save_svg(rulegraph_figure(graph, chapters, arguments.experiments), arguments.output)
     log.info("%d rules in %d chapters, %d arrows read", len(graph), len(chapters), graph.number_of_edges())
 
 

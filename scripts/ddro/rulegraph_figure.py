@@ -18,17 +18,18 @@ from ddro.rulegraph import BOX_HEIGHT, BOX_WIDTH, CORNER, MARGIN, Point, arrange
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#5B5F66")
 """The palette of Okabe and Ito without its yellow and black, and a grey."""
 
-HEADER, HEADER_GAP, TIP = 0.3, 0.22, 0.09
+HEADER, HEADER_GAP, FOOTER, TIP = 0.3, 0.22, 0.4, 0.09
 LANE, LANE_EDGE = "#f6f8fa", 0.05
 TINT = 0.82
 """How much white is in the filling of a box."""
 
 
 @plt.rc_context(STYLE)
-def rulegraph_figure(graph: nx.DiGraph, chapters: Mapping[str, Sequence[str]]) -> Figure:
+def rulegraph_figure(graph: nx.DiGraph, chapters: Mapping[str, Sequence[str]], experiments: Sequence[str]) -> Figure:
     """Draw the rules of ``graph`` in the lanes of their chapters; rules of no chapter stand in the last lane, in white.
 
-    A rule with an arrow to itself in ``graph`` has a small loop at its right side.
+    A rule with an arrow to itself in ``graph`` has a small loop at its right side. The names of the experiments that
+    the rules run for stand below the lanes.
     """
     present = {name: [rule for rule in rules if rule in graph] for name, rules in chapters.items()}
     present = {name: rules for name, rules in present.items() if rules} or {"": []}
@@ -40,9 +41,9 @@ def rulegraph_figure(graph: nx.DiGraph, chapters: Mapping[str, Sequence[str]]) -
 
     width, top = layout.lanes[-1][1] + 2 * MARGIN, -HEADER - HEADER_GAP
     bottom = layout.height + MARGIN
-    figure = plt.figure(figsize=(width, bottom - top))
+    figure = plt.figure(figsize=(width, bottom + FOOTER - top))
     axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(bottom, top), aspect="equal")
+    axes.set(xlim=(0, width), ylim=(bottom + FOOTER, top), aspect="equal")
     axes.axis("off")
     for (left, right), name, colour in zip(layout.lanes, present, colours, strict=True):
         left, right = left - LANE_EDGE, right + LANE_EDGE
@@ -50,6 +51,8 @@ def rulegraph_figure(graph: nx.DiGraph, chapters: Mapping[str, Sequence[str]]) -
         axes.add_patch(Rectangle((left, top), right - left, bottom - top, facecolor=LANE, linewidth=0, zorder=0))
         style = {"ha": "center", "va": "center_baseline", "color": "white", "weight": "bold", "size": 11}
         axes.text((left + right) / 2, top + HEADER / 2, name.replace("_", " "), **style)
+    line = "Experiments:  " + "   ·   ".join(experiments)
+    axes.text(layout.lanes[0][0], bottom + FOOTER / 2, line, va="center_baseline", size=9, color=TEXT)
     for rule in sorted(graph, reverse=True):
         own = [corners for (source, _), corners in layout.arrows.items() if source == rule]
         _draw_arrows(axes, own, colour_of[rule])

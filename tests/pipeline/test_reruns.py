@@ -18,16 +18,22 @@ ROOT = Path(__file__).resolve().parents[2]
 DEMO = "config/recipes/demo.yaml"
 EXPERIMENT = "results/awscli/pq/demo"
 
-TABLE = {"summarise", "note_versions"}
-EVALUATION_OF_DDRO = {"evaluate.ddro.test", "compare_systems.test", "show_samples"} | TABLE
-DDRO = {"train_ddro", "retrieve.ddro.test", "plot_training"} | EVALUATION_OF_DDRO
+TABLE = {"compare_systems.test", "show_samples", "summarise", "note_versions"}
+RANKING_OF_DDRO = {"retrieve.ddro.test.1-of-1", "gather_run.ddro.test", "evaluate.ddro.test"} | TABLE
+RANKING_OF_SFT = {"retrieve.sft.test.1-of-1", "gather_run.sft.test", "evaluate.sft.test"}
+DDRO = {"train_ddro", "plot_training"} | RANKING_OF_DDRO
 NEGATIVES = {"mine_negatives.train", "mine_negatives.validation"}
-SFT_STAGES = {"train_sft.pretrain", "train_sft.search_pretrain", "train_sft.finetune"}
-SFT = {"retrieve.sft.test", "evaluate.sft.test"} | SFT_STAGES
+SFT = {"train_sft.pretrain", "train_sft.search_pretrain", "train_sft.finetune"} | RANKING_OF_SFT
 INSTANCES = {"build_instances.pretrain", "build_instances.search_pretrain", "build_instances.finetune"}
-DOCIDS = {"assign_docids", "plot_docids"} | INSTANCES | SFT | NEGATIVES | DDRO
-TRAINING = {"finetune_doc2query", "generate_pseudo_queries", "build_instances.search_pretrain"} | SFT | DDRO
-RANKINGS = {"retrieve.sft.test", "retrieve.ddro.test", "evaluate.sft.test"} | EVALUATION_OF_DDRO
+DOCIDS = {"assign_docids", "plot_docids", "build_trie"} | INSTANCES | SFT | NEGATIVES | DDRO
+PSEUDO_QUERIES = {
+    "finetune_doc2query",
+    "generate_pseudo_queries.1-of-1",
+    "gather_pseudo_queries",
+    "filter_pseudo_queries",
+    "describe_pseudo_queries",
+}
+TRAINING = PSEUDO_QUERIES | {"build_instances.search_pretrain"} | SFT | DDRO
 
 
 def edit(name: str, old: str, new: str):
@@ -61,7 +67,7 @@ CASES = {
     "beta": ([edit(DEMO, "beta: 0.4", "beta: 0.3")], [], DDRO),
     "the number of negatives": ([edit(DEMO, "per_query: 4", "per_query: 5")], [], NEGATIVES | DDRO),
     "a setting of PQ": ([edit(DEMO, "centroids: 256", "centroids: 128")], [], {"train_pq_codebook"} | DOCIDS),
-    "the beam size": ([edit(DEMO, "\n  beams: 20", "\n  beams: 30")], [], RANKINGS),
+    "the beam size": ([edit(DEMO, "\n  beams: 20", "\n  beams: 30")], [], RANKING_OF_SFT | RANKING_OF_DDRO),
     "a caption": ([edit("workflow/report/summary.rst", "All systems", "Each system")], [], set()),
     "a thread count in the rules": ([edit("workflow/rules/docids.smk", "threads: 16", "threads: 3")], [], {"draw_dag"}),
     "a thread count on the command line": ([], ["--set-threads", "train_sft=1", "retrieve=1"], set()),
@@ -80,7 +86,7 @@ CASES = {
         # All jobs of that experiment but those that it shares with the other, and the table and picture.
         {"draw_dag", "evaluate.bm25.test"} | DOCIDS,
     ),
-    "a result deleted that the table shows": ([delete("results/summary.md")], [], TABLE),
+    "a result deleted that the table shows": ([delete("results/summary.md")], [], {"summarise"}),
     "a result deleted whose users are whole": ([delete(f"{EXPERIMENT}/ddro")], [], set()),
     "a result deleted and asked for": ([delete(f"{EXPERIMENT}/ddro")], [f"{EXPERIMENT}/ddro"], {"train_ddro"}),
     "a result deleted and its rule forced": ([delete(f"{EXPERIMENT}/ddro")], ["--forcerun", "train_ddro"], DDRO),

@@ -1,11 +1,7 @@
 """The whole DAG, for real, on a slice of the default data set: tiny.yaml."""
 
 import json
-import os
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +14,8 @@ from ddro.files import read_table
 from ddro.runs import read_run
 from ddro.seq2seq import load
 from ddro.trie import DocidTrie
+from project import EXPERIMENT, snakemake
 
-ROOT = Path(__file__).resolve().parents[2]
-EXPERIMENT = "results/awscli/pq/tiny"
 OTHER_SCHEMES = ["rq", "tu", "atomic"]
 SAME_BYTES = [
     "results/awscli/corpus.parquet",
@@ -37,22 +32,10 @@ SAME_BYTES = [
 ]
 
 
-def snakemake(folder: Path, *arguments: str, config: str = "tests/pipeline/tiny.yaml") -> str:
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    command = [sys.executable, "-m", "snakemake", "--configfile", config, "--cores", "2"]
-    done = subprocess.run([*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
-    return done.stdout + done.stderr
-
-
 @pytest.fixture(scope="module")
-def project(tmp_path_factory) -> Path:
+def project(own_slice) -> Path:
     """A copy of the project in which the slice has run to its end."""
-    folder = tmp_path_factory.mktemp("project")
-    for name in ("workflow", "config", "scripts", "envs", "tests/pipeline"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    snakemake(folder)
-    return folder
+    return own_slice
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -155,7 +138,7 @@ def test_negatives_are_never_relevant_nor_share_a_relevant_docid(project):
 
 
 def test_a_second_call_does_nothing(project):
-    assert "Nothing to be done" in snakemake(project)
+    assert "Nothing to be done" in snakemake(project, "--dry-run")
 
 
 def test_the_report_is_made_without_network(project):

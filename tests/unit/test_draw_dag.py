@@ -120,9 +120,10 @@ def test_arrows_point_down_and_cross_no_box_and_hide_no_other_line(graph, lane_o
 
 
 def test_every_rule_and_chapter_is_named_in_the_picture():
-    figure = rulegraph_figure(parse_dot(DOT), CHAPTERS)
+    figure = rulegraph_figure(parse_dot(DOT), CHAPTERS, ["a/pq/b", "c/tu/d"])
+    line = "Experiments:  a/pq/b   ·   c/tu/d"
     names = {text.get_text() for text in figure.axes[0].texts}
-    assert names == {"all", "train_sft", "fetch", "draw", "corpus", "sft", "evaluation"}
+    assert names == {"all", "train_sft", "fetch", "draw", "corpus", "sft", "evaluation", line}
 
 
 def start(folder, monkeypatch, text):
@@ -130,7 +131,11 @@ def start(folder, monkeypatch, text):
         (folder / f"{chapter}.smk").write_text("".join(f"rule {rule}:\n" for rule in rules))
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     chapters = [str(folder / f"{chapter}.smk") for chapter in CHAPTERS]
-    draw_dag.main(draw_dag.parser().parse_args(["--chapters", *chapters, "--output", str(folder / "dag.svg")]))
+    draw_dag.main(
+        draw_dag.parser().parse_args(
+            ["--chapters", *chapters, "--experiments", "a/pq/b", "--output", str(folder / "dag.svg")]
+        )
+    )
     return (folder / "dag.svg").read_bytes()
 
 
@@ -143,7 +148,14 @@ def test_script_draws_the_same_bytes_each_time(tmp_path, monkeypatch):
 def test_script_refuses_bad_input(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="no rule"):
         start(tmp_path, monkeypatch, "")
-    arguments = ["--chapters", str(tmp_path / "gone.smk"), "--output", str(tmp_path / "dag.svg")]
+    arguments = [
+        "--chapters",
+        str(tmp_path / "gone.smk"),
+        "--experiments",
+        "a/pq/b",
+        "--output",
+        str(tmp_path / "dag.svg"),
+    ]
     with pytest.raises(UserError, match="gone.smk"):
         draw_dag.main(draw_dag.parser().parse_args(arguments))
     assert not (tmp_path / "dag.svg").exists()

@@ -33,6 +33,7 @@ except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
+NAMES = [f"{experiment.dataset}/{experiment.docid}/{experiment.recipe}" for experiment in EXPERIMENTS]
 FROM_SCRATCH = {experiment.dataset for experiment in EXPERIMENTS if experiment.settings["model"]["source"] == "scratch"}
 PRETRAINED = {experiment.dataset for experiment in EXPERIMENTS} - FROM_SCRATCH
 PUBLISHED = {experiment.dataset for experiment in EXPERIMENTS if experiment.settings["doc2query"]["published"]}

@@ -279,10 +279,7 @@ rule summarise:
         "../../envs/evaluation.yaml"
     params:
         code=code("summarise"),
-        experiments=collect(
-            "{experiment.dataset}/{experiment.docid}/{experiment.recipe}",
-            experiment=EXPERIMENTS,
-        ),
+        experiments=NAMES,
     message:
         "Writing the table of all experiments"
     shell:
@@ -311,10 +308,12 @@ rule draw_dag:
     params:
         code=code("draw_dag"),
         config=json.dumps(config),
+        experiments=NAMES,
     message:
         "Drawing the rules of this run"
     shell:
         "(printf '%s\\n' {params.config:q} > {output.config}"
         " && snakemake --rulegraph --forceall --nolock --profile none --workflow-profile none"
         " --configfile {output.config}"
-        " | python scripts/draw_dag.py --chapters {input.chapters} --output {output.picture}) 2>&1 | tee {log}"
+        " | python scripts/draw_dag.py --chapters {input.chapters} --experiments {params.experiments}"
+        " --output {output.picture}) 2>&1 | tee {log}"

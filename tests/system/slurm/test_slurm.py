@@ -1,0 +1,160 @@
+"""`snakemake --profile slurm` on a real Slurm: a change, too little memory, a cancelled job, a dead controller.
+
+The jobs are those of the slice, the resources those of the profile; the node claims to have them.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from project import ENVIRONMENT, EXPERIMENT, SLICE, snakemake
+
+sys.path.insert(0, str(Path(__file__).parent))
+import cluster
+
+PROFILES = ["--profile", "slurm", "--profile", "tests/system/slurm/profile"]
+RUN = f"{EXPERIMENT}/runs/ddro.test/1-of-1.parquet"
+RETRIEVE = "rule_retrieve_wildcards_awscli_pq_tiny_ddro_test_1-of-1"
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def running_cluster():
+    try:
+        cluster.require()
+    except cluster.ClusterError as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(f"SLURM NOT TESTED: {error}")
+    cluster.start()
+    yield
+    cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def project(own_slice) -> Path:
+    return own_slice
+
+
+@contextmanager
+def in_background(folder: Path, *arguments: str):
+    """Run Snakemake on the cluster; end it, and with it its jobs, when the test leaves."""
+    command = [sys.executable, "-m", "snakemake", *arguments, *PROFILES, *SLICE]
+    process = subprocess.Popen(
+        command, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        subprocess.run(["timeout", "-k", "1", "20", "scancel", "--user=root"], capture_output=True)
+
+
+def jobs() -> list[dict[str, str]]:
+    """All jobs that Slurm knows, the oldest first, with the fields that scontrol shows."""
+    lines = cluster.call("scontrol", "--oneliner", "show", "jobs").splitlines()
+    return [dict(re.findall(r"(\w+)=(\S*)", line)) for line in lines if line.startswith("JobId=")]
+
+
+def new_jobs(before: list[dict[str, str]]) -> list[dict[str, str]]:
+    known = {job["JobId"] for job in before}
+    return [job for job in jobs() if job["JobId"] not in known]
+
+
+def wait_for_state(state: str, before: list[dict[str, str]]) -> dict[str, str]:
+    cluster.wait_for(lambda: any(job["JobState"] == state for job in new_jobs(before)), f"a job to be {state}", 120)
+    return next(job for job in new_jobs(before) if job["JobState"] == state)
+
+
+def test_a_change_goes_through_the_profile(project):
+    """The last chapters of the slice, with a GPU that Slurm gives; what is finished on this machine stays."""
+    tiny = project / "tests/pipeline/tiny.yaml"
+    tiny.write_text(tiny.read_text().replace("    ddro:\n", "    decoding:\n      beams: 12\n    ddro:\n"))
+    before = jobs()
+    output = snakemake(project, *PROFILES, timeout=300)
+
+    done = {job["Comment"]: job for job in new_jobs(before)}
+    assert set(done) == {
+        RETRIEVE,
+        RETRIEVE.replace("ddro", "sft"),
+        "rule_measures_compare_systems_evaluate_gather_run",
+        "rule_summarise",
+    }, output[-3000:]
+    assert all(job["JobState"] == "COMPLETED" for job in done.values())
+    assert all(job["JobName"].startswith("ddro_") for job in done.values())
+    with_gpu = {name for name, job in done.items() if "gpu" in job.get("TresPerJob", "")}
+    assert with_gpu == {RETRIEVE, RETRIEVE.replace("ddro", "sft")}
+    asked = done[RETRIEVE]
+    assert (asked["MinMemoryNode"], asked["TimeLimit"], asked["NumCPUs"]) == ("32000M", "04:00:00", "8")
+    assert "Nothing to be done" in snakemake(project, "--dry-run")  # without the profile
+
+
+def test_a_job_that_runs_out_of_memory_gets_more(project):
+    (project / RUN).unlink(missing_ok=True)
+    before = jobs()
+    more = ["retrieve:mem_mb=500 * attempt ** 2", "retrieve:gpu=1"]
+    snakemake(project, RUN, *PROFILES, "--set-resources", *more, timeout=300)
+    first, second = new_jobs(before)
+    assert (first["Comment"], first["MinMemoryNode"]) == (RETRIEVE, "500M")
+    assert first["JobState"] != "COMPLETED"
+    assert (second["Comment"], second["MinMemoryNode"], second["JobState"]) == (RETRIEVE, "2000M", "COMPLETED")
+    assert (project / RUN).exists()
+
+
+def test_a_cancelled_job_is_named_with_its_logs_and_alone_runs_again(project):
+    (project / RUN).unlink(missing_ok=True)
+    before = jobs()
+    with in_background(project, RUN, "--retries", "0") as process:
+        job = wait_for_state("RUNNING", before)
+        cluster.wait_for(lambda: any((project / ".snakemake/slurm_logs").rglob(f"{job['JobId']}.log")), "its log")
+        cluster.call("scancel", job["JobId"])
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "Error in rule retrieve" in output
+    assert f"SLURM-job '{job['JobId']}' failed, SLURM status is: 'CANCELLED'" in output
+    named = re.search(rf"log: (results/logs/\S+/retrieve\.ddro\.test\.1-of-1\.log), (\S+/{job['JobId']}\.log)", output)
+    assert named, output
+    assert (project / named[2]).exists()
+    assert not (project / RUN).exists()
+    plan = snakemake(project, RUN, "--dry-run")
+    assert re.search(r"^retrieve +1\ntotal +1$", plan, flags=re.MULTILINE), plan
+
+
+def test_a_drained_node_and_a_dead_controller_only_delay(project):
+    (project / RUN).unlink(missing_ok=True)
+    before = jobs()
+    (node,) = {job["NodeList"] for job in before if job["JobState"] == "COMPLETED"}
+    cluster.call("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    with in_background(project, RUN) as process:
+        job = wait_for_state("PENDING", before)
+        cluster.kill("slurmctld")
+        time.sleep(15)  # at least one look at the queue fails
+        assert process.poll() is None
+        cluster.start_controller()
+        if "drain" in cluster.state():
+            cluster.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    assert [(one["JobId"], one["JobState"]) for one in new_jobs(before)] == [(job["JobId"], "COMPLETED")]
+    assert (project / RUN).exists()
+
+
+def test_without_a_controller_a_submission_fails_in_time_and_says_so(project):
+    (project / RUN).unlink(missing_ok=True)
+    cluster.kill("slurmctld")
+    try:
+        with in_background(project, RUN, "--retries", "0") as process:
+            output, _ = process.communicate(timeout=120)
+    finally:
+        cluster.start_controller()
+    assert process.returncode == 1
+    assert "Unable to contact slurm controller" in output, output
+    assert "Error in rule retrieve" in output, output

@@ -120,6 +120,18 @@ def test_another_docid_scheme_is_one_word_of_the_configuration(scheme, tmp_path)
     assert jobs["assign_docids"] == jobs["plot_docids"] == jobs["train_ddro"] == 1
 
 
+def test_a_published_table_takes_the_place_of_vectors_and_codebook(tmp_path):
+    table = "results/msmarco/download/pq_msmarco_docids.txt"
+    recipe = {"extends": "paper", "overrides": {"msmarco/pq": {"docids": {"table": table}}}}
+    config = {"experiments": [{"dataset": "msmarco", "docid": "pq", "recipe": "theirs"}], "recipes": {"theirs": recipe}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    plan = dry_run(str(tmp_path / "config.yaml"), tmp_path)
+    assert {"embed_documents", "train_pq_codebook"}.isdisjoint(plan.jobs)
+    (command,) = [command for command in plan.commands if "assign_docids" in command]
+    assert f"--table {table}" in command and "--codebook" not in command
+    assert any("fetch_file.py" in command and table in command for command in plan.commands)
+
+
 def test_a_plan_takes_less_than_ten_seconds(plan):
     assert plan[1].cpu_seconds < 10
 

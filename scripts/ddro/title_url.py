@@ -70,7 +70,7 @@ def docid_tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_t
     """
     special = {tokenizer.eos_token_id, tokenizer.pad_token_id}
     for start in range(0, len(texts), TEXTS_AT_A_TIME):
-        for tokens in tokenizer(
-            texts[start : start + TEXTS_AT_A_TIME], add_special_tokens=False, verbose=False
-        ).input_ids:
+        some = texts[start : start + TEXTS_AT_A_TIME]
+        encoded = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        for tokens in encoded.input_ids:
             yield [token for token in tokens if token not in special][:max_tokens] + [tokenizer.eos_token_id]

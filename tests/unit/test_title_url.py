@@ -96,7 +96,7 @@ class Characters:
 
     eos_token_id, pad_token_id = 1, 0
 
-    def __call__(self, texts, add_special_tokens, verbose):
+    def __call__(self, texts, add_special_tokens, **options):
         assert not add_special_tokens
         self.input_ids = []
         for text in texts:

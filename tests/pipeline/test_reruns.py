@@ -67,6 +67,14 @@ CASES = {
     "beta": ([edit(DEMO, "beta: 0.4", "beta: 0.3")], [], DDRO),
     "the number of negatives": ([edit(DEMO, "per_query: 4", "per_query: 5")], [], NEGATIVES | DDRO),
     "a setting of PQ": ([edit(DEMO, "centroids: 256", "centroids: 128")], [], {"train_pq_codebook"} | DOCIDS),
+    "BM25 of the negatives": (
+        [edit(DEMO, "  mining:\n    k1: 0.82", "  mining:\n    k1: 0.9")],
+        [],
+        # Of the pseudo queries only what is told about them: none is left out here.
+        {"search_bm25.train", "search_bm25.validation", "filter_pseudo_queries", "describe_pseudo_queries"}
+        | NEGATIVES
+        | DDRO,
+    ),
     "the beam size": ([edit(DEMO, "\n  beams: 20", "\n  beams: 30")], [], RANKING_OF_SFT | RANKING_OF_DDRO),
     "a caption": ([edit("workflow/report/summary.rst", "All systems", "Each system")], [], set()),
     "a thread count in the rules": ([edit("workflow/rules/docids.smk", "threads: 16", "threads: 3")], [], {"draw_dag"}),

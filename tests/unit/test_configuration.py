@@ -310,6 +310,15 @@ def test_a_recipe_file_that_is_no_recipe(copy_of_project, text, message):
             "Write one of 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128.",
         ),
         (
+            {"doc2query": {"beams": 4, "per_document": 5}},
+            "doc2query.beams is 4, fewer than doc2query.per_document 5. Write as many or more, or null to sample.",
+        ),
+        (
+            {"doc2query": {"engine": "ctranslate2"}, "model": {"layers": 0}},
+            "doc2query.engine is ctranslate2, which can't run a model without encoder layers (model.layers is 0). "
+            "Write transformers.",
+        ),
+        (
             {"pq": {"centroids": 256}, "corpus": {"top_k": 255}},
             "pq.centroids is 256, more than the 255 documents of corpus.top_k. Write a smaller one.",
         ),

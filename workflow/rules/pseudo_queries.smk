@@ -206,7 +206,7 @@ rule judge_pseudo_queries:
     input:
         queries="results/{dataset}/queries.parquet",
         qrels="results/{dataset}/qrels.parquet",
-        pseudo_queries="results/{dataset}/pseudo_queries.parquet",
+        pseudo_queries=pseudo_queries_to_learn,
     output:
         queries="results/{dataset}/training/queries.parquet",
         qrels="results/{dataset}/training/qrels.parquet",

@@ -179,4 +179,4 @@ def _fingerprint(texts: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(parser(), main, hub=True)

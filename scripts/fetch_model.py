@@ -35,4 +35,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(parser(), main, hub=True)

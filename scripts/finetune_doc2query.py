@@ -1,12 +1,12 @@
 """Train a model to write the queries of a document: documents in, their training queries out."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 from ddro import tables
 from ddro.command import log, run
-from ddro.files import read_table, whole
+from ddro.files import read_table
+from ddro.training_options import add_training_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -15,27 +15,28 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--queries", type=Path, required=True, help="queries with their split (Parquet)")
     options.add_argument("--qrels", type=Path, required=True, help="relevance judgements (Parquet)")
     options.add_argument("--model", type=Path, required=True, help="model folder to start from")
-    options.add_argument("--epochs", type=float, required=True, help="passes over the pairs; 0: the model as it is")
-    options.add_argument("--learning-rate", type=float, required=True, help="highest learning rate")
-    options.add_argument("--batch-size", type=int, required=True, help="pairs a step")
     options.add_argument("--warmup-share", type=float, required=True, help="share of the steps that warm up")
     options.add_argument("--dropout", type=float, required=True, help="dropout rate")
-    options.add_argument("--evaluations", type=int, required=True, help="validations, the last at the end")
     options.add_argument("--patience", type=int, required=True, help="stop after so many without a lower loss")
     options.add_argument("--max-document-tokens", type=int, required=True, help="most tokens of a document")
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
-    options.add_argument("--seed", type=int, required=True, help="seed of the order and of dropout")
-    options.add_argument("--output", type=Path, required=True, help="folder of the trained model and its log")
+    add_training_options(options, "pairs")
+    options.set_defaults(schedule="linear", weight_decay=0.0, max_grad_norm=1.0)
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
+    from ddro.processes import use_processes
+
+    use_processes(arguments.processes)
     from transformers import TrainingArguments, set_seed
 
     from ddro import training
+    from ddro.batches import InstanceCollator, instance_dataset
+    from ddro.checkpoints import Checkpoints, identity
     from ddro.doc2query import document_text, encode_documents, load_doc2query
     from ddro.judgements import relevant_documents
-    from ddro.seq2seq import be_quiet, encode, save, save_whole
+    from ddro.seq2seq import be_quiet, encode, save_whole
 
     be_quiet()
     set_seed(arguments.seed)
@@ -58,39 +59,26 @@ def main(arguments: argparse.Namespace) -> None:
         queries.extend(encode(tokenizer, [query.text for query in judged], arguments.max_query_tokens))
         found = [(documents[docno], row) for row, query in enumerate(judged, first) for docno in query.docnos]
         log.info("%s: %d pairs of document and query", split, len(found))
-        return training.instance_dataset([tokens for tokens, _ in found], [row for _, row in found])
+        return instance_dataset([tokens for tokens, _ in found], [row for _, row in found])
 
     train, validation = pairs("train"), pairs("validation")
-    checkpoints = arguments.output.with_name(f".{arguments.output.name}.checkpoints")
-    shutil.rmtree(checkpoints, ignore_errors=True)
-    trainer = training.LengthGroupedTrainer(
+    checkpoints = Checkpoints(arguments.output, identity(__file__, arguments))
+    settings = training.trainer_arguments(
+        arguments, checkpoints.folder, warmup=arguments.warmup_share, best="eval_loss"
+    )
+    trainer = training.SftTrainer(
         model,
-        TrainingArguments(
-            **training.trainer_arguments(
-                checkpoints,
-                epochs=arguments.epochs,
-                learning_rate=arguments.learning_rate,
-                batch_size=arguments.batch_size,
-                schedule="linear",
-                warmup=arguments.warmup_share,
-                weight_decay=0.0,
-                max_grad_norm=1.0,
-                evaluations=arguments.evaluations,
-                seed=arguments.seed,
-                best="eval_loss",
-            ),
-        ),
-        data_collator=training.InstanceCollator(queries),
+        TrainingArguments(**settings),
+        data_collator=InstanceCollator(queries),
         train_dataset=train,
         eval_dataset=validation,
         processing_class=tokenizer,
     )
-    training.add_callbacks(trainer, "doc2query", arguments.patience)
-    trainer.train()
-    with whole(arguments.output) as folder:
-        save(model, tokenizer, folder)
-        training.write_training_log(trainer, "doc2query", folder)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    training.add_callbacks(
+        trainer, "doc2query", checkpoint_minutes=arguments.checkpoint_minutes, patience=arguments.patience
+    )
+    training.train(trainer, checkpoints)
+    training.finish(trainer, tokenizer, "doc2query", arguments.output, checkpoints)
 
 
 if __name__ == "__main__":

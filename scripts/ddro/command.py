@@ -24,9 +24,14 @@ class UserError(Exception):
     """Input or settings that the program can't work with; the message says where and what to do."""
 
 
-def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None]) -> None:
-    """Parse the command line and call ``main``; a `UserError` ends the program with its message alone."""
+def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None], *, hub: bool = False) -> None:
+    """Parse the command line and call ``main``; a `UserError` ends the program with its message alone.
+
+    Without ``hub`` the libraries of Hugging Face use no network, which a compute node may not have.
+    """
     arguments = parser.parse_args()
+    if not hub:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when these libraries are imported, which main does
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S"
     )

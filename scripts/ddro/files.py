@@ -32,7 +32,7 @@ def whole(path: Path | str) -> Iterator[Path]:
     _remove(old)
     try:
         yield temporary
-        _flush_to_disk(temporary)
+        flush_to_disk(temporary)
         if path.is_dir():
             os.replace(path, old)
         os.replace(temporary, path)
@@ -48,7 +48,7 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _flush_to_disk(path: Path) -> None:
+def flush_to_disk(path: Path) -> None:
     """Make the content durable before its final name appears."""
     files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
     for file in files:

@@ -150,8 +150,16 @@ def extend_vocabulary(
     tokenizer's size and the model's (T5 has 28) become ``<unused_i>``. Where the head is to be untied, it starts as the
     head that it was (T5 scales a tied head's input by d_model^-0.5; an untied one has the factor in its weights). The
     rows of new tokens are drawn from ``seed`` with the spread of the rows that are there.
+
+    Raises:
+        UserError: the vocabulary was extended before, for fewer docid tokens.
     """
     base = model.config.vocab_size
+    if size > base and docid_token(0) in tokenizer.get_vocab():
+        raise UserError(
+            f"docid token {size - 1} is beyond the model's vocabulary ({base} tokens): the model was trained on other "
+            "docids. Train it anew, from the first stage on."
+        )
     _add_tokens(tokenizer, (f"<unused_{i}>" for i in range(base - len(tokenizer))))
     if not tied_head and model.config.tie_word_embeddings:
         scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0

@@ -1,21 +1,21 @@
-"""What SFT, doc2query and DDRO share: arguments of the Hugging Face Trainer, validation by retrieval, and the log."""
+"""What SFT, doc2query and DDRO share: the Hugging Face Trainer as this pipeline uses it, resumed, validated, logged."""
 
 from __future__ import annotations
 
+import argparse
 import json
+import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import datasets
-import pyarrow as pa
 import torch
-from torch.utils.data import Sampler
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
     TrainerCallback,
@@ -24,189 +24,166 @@ from transformers import (
     TrainingArguments,
 )
 
+from ddro.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
+from ddro.checkpoints import LOG, Checkpoints, KeepCheckpoints, has_ended
 from ddro.command import UserError, log
-from ddro.decoding import constrained_beam_search, ranked_documents
 from ddro.files import whole
-from ddro.seq2seq import pad
-from ddro.trie import DocidTrie
+from ddro.processes import is_first_process, process_count
+from ddro.seq2seq import save
+from ddro.throughput import Throughput
+from ddro.validation import ValidationRetrieval
 
 MRR = "eval_mrr@10"
-LABEL_PAD = -100
 
 
 def trainer_arguments(
-    folder: Path,
-    *,
-    epochs: float,
-    learning_rate: float,
-    batch_size: int,
-    schedule: str,
-    warmup: float,
-    weight_decay: float,
-    max_grad_norm: float,
-    evaluations: int,
-    seed: int,
-    best: str | None,
+    options: argparse.Namespace, folder: Path, *, warmup: float, best: str | None, unit: int = 1
 ) -> dict[str, Any]:
     """Arguments of `transformers.TrainingArguments` (and of TRL's `DPOConfig`) for one run.
 
     Args:
-        folder: for checkpoints, made and removed by the caller.
+        options: those of `add_training_options` and `add_optimizer_options`.
+        folder: for checkpoints.
         warmup: steps where 1 or more, a share of all steps below 1.
-        evaluations: how many times to validate, spread evenly; the last one is at the end.
         best: metric of the checkpoint to keep, or None for the last one.
+        unit: how many of ``options.batch_size`` are one example of the Trainer.
     """
     on_gpu = torch.cuda.is_available()
-    strategy = "steps"
+    most = max(1, options.device_batch_size // unit) if options.device_batch_size else 0
+    micro_batch, accumulation = share_of_device(options.batch_size // unit, process_count(), most)
+    every = 1 / options.evaluations if options.evaluations > 1 else 1.0 - 1e-9
     return {
         "output_dir": str(folder),
-        "num_train_epochs": epochs,
-        "learning_rate": learning_rate,
-        "per_device_train_batch_size": batch_size,
-        "per_device_eval_batch_size": batch_size,
-        "lr_scheduler_type": schedule,
+        "num_train_epochs": options.epochs,
+        "learning_rate": options.learning_rate,
+        "per_device_train_batch_size": micro_batch,
+        "per_device_eval_batch_size": micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "optim": "adamw_torch_fused",
+        "lr_scheduler_type": options.schedule,
         "warmup_steps": warmup,
-        "weight_decay": weight_decay,
-        "max_grad_norm": max_grad_norm,
-        "eval_strategy": strategy,
-        "eval_steps": 1 / evaluations if evaluations > 1 else 1.0 - 1e-9,
-        "save_strategy": strategy if best else "no",
-        "save_steps": 1 / evaluations if evaluations > 1 else 1.0 - 1e-9,
-        "save_total_limit": 1,
-        "save_only_model": True,
+        "weight_decay": options.weight_decay,
+        "max_grad_norm": options.max_grad_norm,
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps" if best else "no",  # at validations; `KeepCheckpoints` adds others
+        "save_steps": every,
         "load_best_model_at_end": best is not None,
         "metric_for_best_model": best,
         "greater_is_better": best is not None and not best.endswith("loss"),
+        "restore_callback_states_from_checkpoint": True,  # early stopping counts on
         "logging_steps": 1 / 50,
+        "logging_nan_inf_filter": False,  # would hide what `StopWhenNotANumber` looks for
         "bf16": on_gpu,
         "remove_unused_columns": False,
-        "disable_tqdm": True,  # our own log tells the progress
+        "disable_tqdm": not sys.stderr.isatty(),
         "report_to": "none",
         "dataloader_pin_memory": on_gpu,
-        "seed": seed,
+        "seed": options.seed,
     }
 
 
-@dataclass
-class InstanceCollator:
-    """Pads instances to the longest of the batch and looks up the docid that each should give.
+class PipelineTrainer(Trainer):
+    """A Trainer with batches of like length, validation by retrieval, and rates in its log.
 
-    A feature is {"input_ids": token ids, "document": row of ``docids``}. Labels are padded with -100, which the loss
-    ignores.
+    A data set has a column ``length``; `retrieval` is None where nothing is retrieved.
     """
 
-    docids: Sequence[Sequence[int]]
-
-    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        input_ids, attention_mask = pad([feature["input_ids"] for feature in features])
-        labels, _ = pad([self.docids[feature["document"]] for feature in features], LABEL_PAD)
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
-
-
-def instance_dataset(input_ids: pa.ChunkedArray | list, documents: pa.ChunkedArray | list) -> datasets.Dataset:
-    """Instances as a `datasets.Dataset` with the columns that `InstanceCollator` and length grouping read."""
-    table = pa.table({"input_ids": input_ids, "document": documents})
-    lengths = pa.compute.list_value_length(table["input_ids"])
-    return datasets.Dataset(datasets.table.InMemoryTable(table.append_column("length", lengths)))
-
-
-@dataclass
-class ValidationRetrieval:
-    """Retrieval for held-out queries during training.
-
-    Attributes:
-        trie: the docids.
-        input_ids: the tokens of each query.
-        relevant: the rows of the docid table that are relevant to each query.
-        num_beams: at least 10.
-        batch_size: queries that are decoded together.
-    """
-
-    trie: DocidTrie
-    input_ids: Sequence[Sequence[int]]
-    relevant: Sequence[set[int]]
-    num_beams: int
-    batch_size: int = 64
-
-    def mrr_at_10(self, model: PreTrainedModel) -> float:
-        """Mean over the queries of 1 / rank of the first relevant document among the first ten, 0 without one."""
-        total = 0.0
-        for first in range(0, len(self.input_ids), self.batch_size):
-            chosen = slice(first, first + self.batch_size)
-            tokens, mask = (tensor.to(model.device) for tensor in pad(self.input_ids[chosen]))
-            docids, scores = constrained_beam_search(model, self.trie, tokens, mask, self.num_beams)
-            for found, score, relevant in zip(
-                docids.cpu().numpy(), scores.cpu().numpy(), self.relevant[chosen], strict=True
-            ):
-                documents = ranked_documents(self.trie, found, score)[0][:10]
-                total += next((1 / rank for rank, row in enumerate(documents, 1) if int(row) in relevant), 0.0)
-        return total / len(self.input_ids)
-
-
-class RetrievalEvaluation:
-    """Mixin of a Trainer: each evaluation also measures MRR@10 on the validation queries."""
-
-    def __init__(self, *args: Any, retrieval: ValidationRetrieval, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, retrieval: ValidationRetrieval | None = None, **kwargs: Any) -> None:
         self.retrieval = retrieval
         super().__init__(*args, **kwargs)
-
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        metrics = super().evaluate(*args, **kwargs)
-        training = self.model.training
-        self.model.eval()
-        metrics[MRR] = self.retrieval.mrr_at_10(self.model)
-        self.model.train(training)
-        self.log({MRR: metrics[MRR]})
-        return metrics
-
-
-@dataclass
-class BatchesOfLikeLength(Sampler[int]):
-    """Indices of a data set such that each batch holds instances of like length; the batches are in random order.
-
-    Transformers' own ``group_by_length`` leaves the batches of each pool in the order of their lengths, which cost the
-    demo's finetune stage 0.016 of validation MRR@10 against random order without grouping.
-
-    Attributes:
-        lengths: of each instance.
-        batch_size: instances a batch; a shorter batch comes last.
-        generator: each pass draws another order from it.
-        pool: batches whose instances are sorted together.
-    """
-
-    lengths: Sequence[int]
-    batch_size: int
-    generator: torch.Generator
-    pool: int = 50
-
-    def __len__(self) -> int:
-        """The number of instances."""
-        return len(self.lengths)
-
-    def __iter__(self) -> Iterator[int]:
-        """One pass, batch by batch."""
-        order = torch.randperm(len(self), generator=self.generator).tolist()
-        batches = []
-        for first in range(0, len(order), self.pool * self.batch_size):
-            chunk = sorted(order[first : first + self.pool * self.batch_size], key=self.lengths.__getitem__)
-            batches += [chunk[start : start + self.batch_size] for start in range(0, len(chunk), self.batch_size)]
-        rest = batches.pop() if batches and len(batches[-1]) < self.batch_size else []
-        for batch in torch.randperm(len(batches), generator=self.generator).tolist():
-            yield from batches[batch]
-        yield from rest
-
-
-class LengthGroupedTrainer(Trainer):
-    """A Trainer on `instance_dataset`s, with batches of like length."""
+        self.throughput = Throughput(self.model, self.accelerator.num_processes)
 
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> BatchesOfLikeLength:
-        lengths = (train_dataset or self.train_dataset)["length"]
-        generator = torch.Generator().manual_seed(self.args.seed)
-        return BatchesOfLikeLength(list(lengths), self.args.train_batch_size, generator)
+        args, dataset = self.args, self.train_dataset if train_dataset is None else train_dataset
+        batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        self.sampler = BatchesOfLikeLength(list(dataset["length"]), batch_size, args.seed)
+        return self.sampler
+
+    def count(self, inputs: dict[str, torch.Tensor]) -> tuple[int, torch.Tensor, torch.Tensor]:
+        """The examples of a batch, and where the encoder and the decoder have tokens."""
+        return len(inputs["input_ids"]), inputs["attention_mask"], inputs["labels"] != LABEL_PAD
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.throughput.add(*self.count(inputs))
+        return super().training_step(model, inputs, *args, **kwargs)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if "loss" in logs:
+            logs |= self.throughput.rates()
+        super().log(logs, *args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        self.throughput.pause()
+        metrics = super().evaluate(*args, **kwargs)
+        if self.retrieval:
+            training = self.model.training
+            self.model.eval()
+            metrics[MRR] = self._mrr()
+            self.model.train(training)
+            self.log({MRR: metrics[MRR]})
+        self.throughput.go_on()
+        return metrics
+
+    def plain_model(self) -> PreTrainedModel:
+        """The trained model without what others have put on it."""
+        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        model.__dict__.pop("forward", None)
+        return model
+
+    def _mrr(self) -> float:
+        """MRR@10 of the validation queries, of which each process ranks its share."""
+        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        total = torch.tensor(sum(self.retrieval.reciprocal_ranks(self.model, share)), dtype=torch.float64)
+        total = self.accelerator.reduce(total.to(self.args.device))
+        return total.item() / len(self.retrieval.input_ids)
 
 
-class SftTrainer(RetrievalEvaluation, LengthGroupedTrainer):
-    """Cross-entropy on docids, validated by loss and by retrieval."""
+class SftTrainer(PipelineTrainer):
+    """Cross-entropy, a mean over all docid tokens of an optimizer step, however many micro-batches it has."""
+
+    loss_is_scaled_for_ga = True
+
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """The model's own loss, a mean over the micro-batch's tokens, as its part of the mean over the whole batch."""
+        outputs = model(**inputs)
+        loss = outputs.loss
+        if num_items_in_batch is not None:
+            part = (inputs["labels"] != LABEL_PAD).sum() / num_items_in_batch
+            loss = loss * part * self.accelerator.num_processes  # gradients are averaged over the processes
+        return (loss, outputs) if return_outputs else loss
+
+
+def train(trainer: PipelineTrainer, checkpoints: Checkpoints) -> None:
+    """Train to the end, from the newest checkpoint on if there is one."""
+    newest = checkpoints.latest()
+    if newest and has_ended(newest):
+        trainer.state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
+        best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+        trainer._load_from_checkpoint(best or str(newest))
+        return
+    if newest:
+        log.info("going on from %s", newest)
+        trainer.args.eval_on_start = False
+    trainer.throughput.restart()
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+
+
+def finish(
+    trainer: PipelineTrainer, tokenizer: PreTrainedTokenizerBase, stage: str, output: Path, checkpoints: Checkpoints
+) -> None:
+    """Write the trained model, its tokenizer and its log as one folder, then remove the checkpoints."""
+    if is_first_process():
+        with whole(output) as folder:
+            save(trainer.plain_model(), tokenizer, folder)
+            write_training_log(trainer, stage, folder)
+    checkpoints.remove()
 
 
 class TrainingLog(TrainerCallback):
@@ -217,7 +194,14 @@ class TrainingLog(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.start, self.first_step = self.clock(), state.global_step
-        log.info("%s: %d steps of %d instances", self.stage, state.max_steps, args.per_device_train_batch_size)
+        log.info(
+            "%s: %d steps of %d x %d x %d (processes x accumulation x micro-batch)",
+            self.stage,
+            state.max_steps,
+            args.world_size,
+            args.gradient_accumulation_steps,
+            args.per_device_train_batch_size,
+        )
 
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
@@ -255,13 +239,28 @@ class StopWhenNotANumber(TrainerCallback):
             )
 
 
-def add_callbacks(trainer: Trainer, stage: str, patience: int | None = None) -> None:
+class OrderOfEpoch(TrainerCallback):
+    """Tells the sampler which pass begins, also to a run that goes on in the middle of one."""
+
+    def __init__(self, trainer: PipelineTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.sampler.epoch = int(state.epoch or 0)
+
+
+def add_callbacks(
+    trainer: PipelineTrainer, stage: str, *, checkpoint_minutes: float = 10, patience: int | None = None
+) -> None:
     """Give a run our log in place of transformers'; ``patience`` evaluations without a better one end it early."""
     trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(TrainingLog(stage))
+    trainer.add_callback(OrderOfEpoch(trainer))
+    if is_first_process():
+        trainer.add_callback(TrainingLog(stage))
     trainer.add_callback(StopWhenNotANumber())
     if patience:
         trainer.add_callback(EarlyStoppingCallback(patience))
+    trainer.add_callback(KeepCheckpoints(checkpoint_minutes))
 
 
 def write_training_log(trainer: Trainer, stage: str, folder: Path) -> None:
@@ -272,5 +271,5 @@ def write_training_log(trainer: Trainer, stage: str, folder: Path) -> None:
             continue
         evaluation = any(name.startswith("eval_") for name in record)
         records.setdefault((record["step"], evaluation), {"stage": stage}).update(record)
-    with whole(folder / "training_log.jsonl") as temporary:
+    with whole(folder / LOG) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in records.values()), encoding="utf-8")

@@ -42,12 +42,17 @@ rule train_ddro:
     conda:
         "../../envs/training.yaml"
     threads: 16
+    resources:
+        gpu=0,
+        device_batch=0,
+        mpi="",
     params:
         code=code("train_ddro"),
         settings=settings("ddro", "decoding.max_query_tokens", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: optimizing document relevance"
     shell:
-        "python scripts/train_ddro.py --initial {input.initial} --negatives {input.negatives}"
+        "{resources.mpi} python scripts/train_ddro.py --initial {input.initial} --negatives {input.negatives}"
         " --validation-negatives {input.validation_negatives} --docids {input.docids} --queries {input.queries}"
-        " --qrels {input.qrels} {params.settings} --output {output} 2>&1 | tee {log}"
+        " --qrels {input.qrels} {params.settings} --processes {resources.gpu}"
+        " --device-batch-size {resources.device_batch} --output {output} 2>&1 | tee {log}"

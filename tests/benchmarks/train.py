@@ -1,0 +1,298 @@
+"""Training against the reference way: everything padded to its maximum, float32, no grouping, a live reference model.
+
+Both sides run in this process in turn on the same weights and data, lengths as in MS MARCO: documents of 128 tokens,
+pseudo queries of 5 to 12 words, queries of 3 to 10 words; docids have 24 tokens. Rates are medians of the repeats; ours
+are those of the Trainer's whole steps. `counted_*` is the ratio that the multiplications allow. The last line is one
+JSON object. On a GPU ours trains in bfloat16 and the default model is T5-base; else in float32, and T5-small.
+
+    python tests/benchmarks/train.py
+    python tests/benchmarks/train.py --quick
+"""
+
+import argparse
+import copy
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+
+import datasets
+import torch
+from torch.nn.functional import logsigmoid
+from transformers import T5Config, T5ForConditionalGeneration, TrainerCallback, TrainingArguments
+from trl import DPOConfig
+
+from ddro.batches import InstanceCollator, instance_dataset
+from ddro.preference import DdroTrainer, GroupCollator, group_size
+from ddro.seq2seq import be_quiet, train_tokenizer
+from ddro.throughput import training_operations
+from ddro.training import SftTrainer, add_callbacks, trainer_arguments
+
+WORDS, DOCID, BETA = 32128, 24, 0.4
+SIZES = {
+    "tiny": {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 2, "num_heads": 4},
+    "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
+    "base": {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
+}
+STAGES = {"pretrain": (128, None), "search_pretrain": (64, (5, 12)), "finetune": (64, (3, 10))}
+TOKENS_A_WORD = 1.4
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--quick", action="store_true", help="a tiny model and few steps: within 45 s")
+    on_gpu = DEVICE == "cuda"
+    options.add_argument("--model", choices=SIZES, default="base" if on_gpu else "small", help="T5 of this size")
+    options.add_argument("--batch", type=int, default=128 if on_gpu else 16, help="instances a step")
+    options.add_argument("--pairs", type=int, default=64 if on_gpu else 16, help="pairs a step")
+    options.add_argument("--steps", type=int, default=20 if on_gpu else 3, help="timed steps of a repeat")
+    options.add_argument("--repeats", type=int, default=3, help="of which the median is taken (3)")
+    return options
+
+
+def new_model(size: str) -> T5ForConditionalGeneration:
+    torch.manual_seed(0)
+    config = T5Config(
+        vocab_size=WORDS + DOCID * 256, **SIZES[size], decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    return T5ForConditionalGeneration(config)
+
+
+def texts(count: int, longest: int, words: tuple[int, int] | None, generator: torch.Generator) -> list[list[int]]:
+    """Token ids with an end token; without ``words`` all are as long as can be."""
+    found = []
+    for _ in range(count):
+        length = longest - 1
+        if words:
+            length = round(TOKENS_A_WORD * int(torch.randint(words[0], words[1] + 1, (), generator=generator)))
+        found.append([*torch.randint(2, WORDS, (length,), generator=generator).tolist(), 1])
+    return found
+
+
+def docids(count: int, generator: torch.Generator) -> list[list[int]]:
+    codes = torch.randint(0, 256, (count, DOCID), generator=generator)
+    return (WORDS + codes + 256 * torch.arange(DOCID)).tolist()
+
+
+def to_maximum(sequences: list[list[int]], longest: int) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.tensor([sequence + [0] * (longest - len(sequence)) for sequence in sequences])
+    return ids.to(DEVICE), (ids != 0).long().to(DEVICE)
+
+
+def settings(options: argparse.Namespace, folder: str, batch: int, unit: int = 1) -> dict:
+    one = argparse.Namespace(
+        epochs=1, learning_rate=1e-4, batch_size=batch, schedule="constant", weight_decay=0.0, max_grad_norm=1.0,
+        evaluations=1, seed=0, device_batch_size=0,
+    )  # fmt: skip
+    arguments = trainer_arguments(one, Path(folder), warmup=0.0, best=None, unit=unit)
+    return arguments | {"eval_strategy": "no", "logging_steps": 1, "disable_tqdm": True}
+
+
+class Clock(TrainerCallback):
+    """Seconds from the end of the first step to the end of the last."""
+
+    def on_step_end(self, args, state, control, **_):
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        self.end = time.perf_counter()
+        if state.global_step == 1:
+            self.start = self.end
+
+
+def time_trainer(trainer: SftTrainer | DdroTrainer) -> float:
+    clock = Clock()
+    add_callbacks(trainer, "ours")
+    trainer.add_callback(clock)
+    trainer.train()
+    return clock.end - clock.start
+
+
+def time_loop(model: T5ForConditionalGeneration, losses) -> float:
+    """The reference way's steps: ``losses`` gives one loss a step."""
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-4, foreach=False, fused=False)
+    start = 0.0
+    for step, loss in enumerate(losses):
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        if DEVICE == "cuda":
+            torch.cuda.synchronize()
+        if step == 0:
+            start = time.perf_counter()
+    return time.perf_counter() - start
+
+
+def in_turn(options: argparse.Namespace, examples: int, ours, reference) -> tuple[float, float]:
+    """Median examples a second of both sides, run in turn."""
+    rates = [[options.steps * examples / seconds for seconds in (ours(), reference())] for _ in range(options.repeats)]
+    return tuple(statistics.median(side) for side in zip(*rates, strict=True))
+
+
+def peak_mib(reset: bool = False) -> float:
+    if DEVICE == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = torch.cuda.max_memory_allocated() / 2**20
+    if reset:
+        torch.cuda.reset_peak_memory_stats()
+    return peak
+
+
+def sft(options: argparse.Namespace, stage: str) -> dict[str, float]:
+    longest, words = STAGES[stage]
+    generator = torch.Generator().manual_seed(1)
+    count = options.batch * (options.steps + 1)
+    inputs, targets = texts(count, longest, words, generator), docids(count, generator)
+    model, dataset = new_model(options.model).to(DEVICE), instance_dataset(inputs, list(range(count)))
+
+    def ours() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            trainer = SftTrainer(
+                copy.deepcopy(model),
+                TrainingArguments(**settings(options, folder, options.batch)),
+                data_collator=InstanceCollator(targets),
+                train_dataset=dataset,
+            )
+            return time_trainer(trainer)
+
+    def padded(first: int) -> dict[str, torch.Tensor]:
+        rows = slice(first, first + options.batch)
+        ids, mask = to_maximum(inputs[rows], longest)
+        return {"input_ids": ids, "attention_mask": mask, "labels": torch.tensor(targets[rows]).to(DEVICE)}
+
+    def reference() -> float:
+        trained = copy.deepcopy(model).train()
+        return time_loop(trained, (trained(**padded(first)).loss for first in range(0, count, options.batch)))
+
+    batch = InstanceCollator(targets)([dataset[row] for row in range(options.batch)])
+    with torch.inference_mode():
+        ours_loss = model.eval()(**{name: tensor.to(DEVICE) for name, tensor in batch.items()}).loss
+        difference = abs(ours_loss - model(**padded(0)).loss).item()
+    model.train()
+    rates = in_turn(options, options.batch, ours, reference)
+    encoder, decoder = training_operations(model)
+    mean = sum(map(len, inputs)) / count
+    return {
+        "rates": rates,
+        "counted": (longest * encoder + DOCID * decoder) / (mean * encoder + DOCID * decoder),
+        "difference": difference,
+    }
+
+
+def log_probability(model: T5ForConditionalGeneration, ids: torch.Tensor, mask: torch.Tensor, docid: torch.Tensor):
+    logits = model(input_ids=ids, attention_mask=mask, labels=docid).logits
+    return logits.log_softmax(-1).gather(-1, docid[..., None])[..., 0].sum(-1)
+
+
+def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
+    longest, words = STAGES["finetune"]
+    generator = torch.Generator().manual_seed(1)
+    queries = options.pairs // negatives * (options.steps + 1)
+    prompts, chosen = texts(queries, longest, words, generator), docids(queries, generator)
+    rejected = [docids(negatives, generator) for _ in range(queries)]
+    lengths = list(map(len, prompts))
+    columns = {"prompt_ids": prompts, "chosen_ids": chosen, "rejected_ids": rejected, "length": lengths}
+    dataset, tokenizer = datasets.Dataset.from_dict(columns), train_tokenizer(["some words"], 20)
+    model = new_model(options.model).to(DEVICE).eval()
+    unit = group_size(options.pairs, negatives)
+    for module in model.modules():
+        if isinstance(getattr(module, "dropout", None), float):
+            module.dropout = 0.0
+    seconds_of_reference = []
+
+    def trainer(folder: str) -> DdroTrainer:
+        start = time.perf_counter()
+        made = DdroTrainer(
+            copy.deepcopy(model),
+            args=DPOConfig(
+                **settings(options, folder, options.pairs, unit), beta=BETA, loss_type=["sigmoid"],
+                precompute_ref_log_probs=True, max_length=None, gradient_checkpointing=False,
+            ),
+            data_collator=GroupCollator(0),
+            train_dataset=dataset,
+            eval_dataset=dataset.select([0]),
+            processing_class=tokenizer,
+            cache=Path(folder),
+        )  # fmt: skip
+        seconds_of_reference.append(time.perf_counter() - start)
+        return made
+
+    def ours() -> float:
+        with tempfile.TemporaryDirectory() as folder:
+            return time_trainer(trainer(folder))
+
+    def loss_of(policy: T5ForConditionalGeneration, frozen: T5ForConditionalGeneration, first: int) -> torch.Tensor:
+        rows = [
+            (query, other) for query in range(first, first + options.pairs // negatives) for other in range(negatives)
+        ]
+        ids, mask = to_maximum([prompts[query] for query, _ in rows], longest)
+        sides = (
+            torch.tensor([chosen[query] for query, _ in rows]).to(DEVICE),
+            torch.tensor([rejected[query][other] for query, other in rows]).to(DEVICE),
+        )
+        wanted, unwanted = (log_probability(policy, ids, mask, docid) for docid in sides)
+        with torch.no_grad():
+            wanted_before, unwanted_before = (log_probability(frozen, ids, mask, docid) for docid in sides)
+        return -logsigmoid(BETA * ((wanted - wanted_before) - (unwanted - unwanted_before))).mean()
+
+    def reference() -> float:
+        policy = copy.deepcopy(model)
+        firsts = range(0, queries, options.pairs // negatives)
+        return time_loop(policy, (loss_of(policy, model, first) for first in firsts))
+
+    moved = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in moved.parameters():
+            parameter += 0.01 * torch.randn(parameter.shape, generator=generator).to(DEVICE) * parameter.std()
+    with tempfile.TemporaryDirectory() as folder:
+        made = trainer(folder)
+        made.model.load_state_dict(moved.state_dict())
+        features = [made.train_dataset[row] for row in range(options.pairs // negatives)]
+        batch = {name: tensor.to(DEVICE) for name, tensor in made.data_collator(features).items()}
+        with torch.no_grad():
+            difference = abs(made.compute_loss(made.model.eval(), batch) - loss_of(moved, model, 0)).item()
+    del made, moved
+    rates = in_turn(options, options.pairs, ours, reference)
+    encoder, decoder = training_operations(model)
+    mean = sum(lengths) / queries
+    live = 8 / 6 * 2 * negatives * (longest * encoder + DOCID * decoder)  # and a forward pass of the reference
+    shared = mean * encoder + (1 + negatives) * DOCID * decoder
+    return {
+        "rates": rates,
+        "counted": live / shared,
+        "difference": difference,
+        "cache": statistics.median(seconds_of_reference) / (queries * negatives),
+    }
+
+
+def main() -> None:
+    options = parser().parse_args()
+    if options.quick:
+        options.model, options.batch, options.pairs, options.steps, options.repeats = "tiny", 4, 16, 1, 1
+    be_quiet()
+    found, differences = {"device": DEVICE, "model": options.model}, []
+    parts = {stage: lambda stage=stage: sft(options, stage) for stage in STAGES}
+    parts |= {"ddro": lambda: ddro(options, 16), "ddro_one_negative": lambda: ddro(options, 1)}
+    for name, part in parts.items():
+        values = part()
+        ours, reference = values["rates"]
+        found[f"ratio_{name}"] = round(ours / reference, 2)
+        found[f"counted_{name}"] = round(values["counted"], 2)
+        found[f"examples_per_second_{name}"] = [round(ours, 1), round(reference, 1)]
+        if "cache" in values:
+            found[f"examples_per_second_{name}_cache"] = round(1 / values["cache"], 1)
+        differences.append(values["difference"])
+        print(name, json.dumps(values), file=sys.stderr)
+    found |= {"peak_mib": round(peak_mib()), "loss_max_diff": max(differences)}
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.processes import process_count, use_processes
+    from ddro.processes import use_processes
 
     use_processes(arguments.processes)
     from trl import DPOConfig
@@ -66,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
         read_pairs(path, split, arguments, docids, queries)
         for path, split in ((arguments.negatives, "train"), (arguments.validation_negatives, "validation"))
     )
-    size = group_size(arguments.batch_size // process_count(), negatives_a_query(train))
+    size = group_size(arguments.batch_size, negatives_a_query(train))
     settings = training.trainer_arguments(
         arguments, checkpoints.folder, warmup=arguments.warmup_steps, best=BEST[arguments.keep], unit=size
     )

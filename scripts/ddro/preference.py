@@ -145,8 +145,11 @@ class DdroTrainer(PipelineTrainer, DPOTrainer):
     """TRL's DPOTrainer on groups of pairs, validated by reward accuracy and by retrieval.
 
     The reference is the model as it comes; its log-probabilities are computed once, for what training will see, and
-    kept in ``cache``. `DPOConfig` must have ``precompute_ref_log_probs``.
+    kept in ``cache``. `DPOConfig` must have ``precompute_ref_log_probs``. The loss is a mean over all pairs of an
+    optimizer step, however many micro-batches it has.
     """
+
+    loss_is_scaled_for_ga = True
 
     def __init__(self, model: PreTrainedModel, *args: Any, cache: Path, **kwargs: Any) -> None:
         super().__init__(model, *args, **kwargs)
@@ -159,6 +162,27 @@ class DdroTrainer(PipelineTrainer, DPOTrainer):
         self.train_dataset = self._with_reference(self.train_dataset, self._used(), cache / "reference_train.parquet")
         everything = range(len(self.eval_dataset))
         self.eval_dataset = self._with_reference(self.eval_dataset, everything, cache / "reference_eval.parquet")
+
+    def _get_num_items_in_batch(
+        self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device
+    ) -> torch.Tensor:
+        """The pairs of an optimizer step, over all its micro-batches and processes."""
+        pairs = sum(len(batch["input_ids"]) // 2 for batch in batch_samples)
+        return self.accelerator.gather(torch.tensor([pairs], device=device)).sum()
+
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """TRL's loss, a mean over the micro-batch's pairs, as its part of the mean over the whole batch."""
+        loss = super().compute_loss(model, inputs)
+        if num_items_in_batch is not None:
+            part = len(inputs["input_ids"]) // 2 / num_items_in_batch
+            loss = loss * part * self.accelerator.num_processes  # gradients are averaged over the processes
+        return loss
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
         """The pairs are tokens already."""

@@ -75,6 +75,7 @@ def trainer_arguments(
         "logging_steps": 1 / 50,
         "logging_nan_inf_filter": False,  # would hide what `StopWhenNotANumber` looks for
         "bf16": on_gpu,
+        "use_cpu": not on_gpu and process_count() > 1,  # several processes find each other only if this is said
         "remove_unused_columns": False,
         "disable_tqdm": not sys.stderr.isatty(),
         "report_to": "none",
@@ -179,11 +180,15 @@ def finish(
     trainer: PipelineTrainer, tokenizer: PreTrainedTokenizerBase, stage: str, output: Path, checkpoints: Checkpoints
 ) -> None:
     """Write the trained model, its tokenizer and its log as one folder, then remove the checkpoints."""
+    trainer.accelerator.wait_for_everyone()  # others may still read the best checkpoint
     if is_first_process():
         with whole(output) as folder:
             save(trainer.plain_model(), tokenizer, folder)
             write_training_log(trainer, stage, folder)
     checkpoints.remove()
+    if process_count() > 1:
+        trainer.accelerator.wait_for_everyone()
+        torch.distributed.destroy_process_group()
 
 
 class TrainingLog(TrainerCallback):

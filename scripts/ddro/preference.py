@@ -141,6 +141,11 @@ def score_docids(
     )
 
 
+def gather_unequal(values: torch.Tensor) -> torch.Tensor:
+    """The values of all processes, which may have different numbers of them: one dimension."""
+    return torch.tensor(gather_object(values.reshape(-1).tolist()), dtype=values.dtype, device=values.device)
+
+
 class DdroTrainer(PipelineTrainer, DPOTrainer):
     """TRL's DPOTrainer on groups of pairs, validated by reward accuracy and by retrieval.
 
@@ -153,6 +158,8 @@ class DdroTrainer(PipelineTrainer, DPOTrainer):
 
     def __init__(self, model: PreTrainedModel, *args: Any, cache: Path, **kwargs: Any) -> None:
         super().__init__(model, *args, **kwargs)
+        if self.accelerator.num_processes > 1:  # TRL gathers what it logs of each pair; groups needn't be equal
+            self.accelerator.gather = gather_unequal
         plain = type(model).forward
 
         def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **batch: Any) -> Any:

@@ -16,6 +16,7 @@ from ddro import tables
 from ddro.checkpoints import Checkpoints, content_hash
 from ddro.command import UserError
 from ddro.files import write_table
+from ddro.training_log import read_training_log
 
 WORDS = ["stack", "queue", "alarm", "bucket", "table", "image", "stream", "group"]
 DOCUMENTS = [f"d{number}" for number in range(len(WORDS))]
@@ -179,7 +180,11 @@ def test_two_processes_train_as_one(step, root, data, processes, trained, tmp_pa
     first = load_file(initial_of(step) / "model.safetensors")
     same = [name for name in first if first[name].shape == models[0][name].shape]
     assert max((models[0][name] - first[name]).abs().max() for name in same) > 5e-3
-    assert max((models[0][name] - models[1][name]).abs().max() for name in models[0]) < 1e-5  # 1e-7 was measured
+    # 1e-7 and 2e-4 were measured: Adam enlarges what rounding makes of a gradient that is nearly nothing.
+    assert max((models[0][name] - models[1][name]).abs().max() for name in models[0]) < 1e-3
+    logs = [read_training_log(tmp_path / str(count) / "training_log.jsonl") for count in (1, 2)]
+    losses = [[record["loss"] for record in records if "loss" in record] for records in logs]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):

@@ -45,14 +45,14 @@ rule train_ddro:
     resources:
         gpu=0,
         device_batch=0,
-        mpi="",
+        launcher="",
     params:
         code=code("train_ddro"),
         settings=settings("ddro", "decoding.max_query_tokens", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: optimizing document relevance"
     shell:
-        "{resources.mpi} python scripts/train_ddro.py --initial {input.initial} --negatives {input.negatives}"
+        "{resources.launcher} python scripts/train_ddro.py --initial {input.initial} --negatives {input.negatives}"
         " --validation-negatives {input.validation_negatives} --docids {input.docids} --queries {input.queries}"
         " --qrels {input.qrels} {params.settings} --processes {resources.gpu}"
         " --device-batch-size {resources.device_batch} --output {output} 2>&1 | tee {log}"

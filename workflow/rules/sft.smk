@@ -50,7 +50,7 @@ rule train_sft:
     resources:
         gpu=0,
         device_batch=0,
-        mpi="",
+        launcher="",
     params:
         code=code("train_sft"),
         settings=settings(
@@ -63,6 +63,6 @@ rule train_sft:
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: fine-tuning, stage {wildcards.stage}"
     shell:
-        "{resources.mpi} python scripts/train_sft.py --stage {wildcards.stage} --instances {input.instances}"
+        "{resources.launcher} python scripts/train_sft.py --stage {wildcards.stage} --instances {input.instances}"
         " --initial {input.initial} --docids {input.docids} --queries {input.queries} --qrels {input.qrels} {params.settings}"
         " --processes {resources.gpu} --device-batch-size {resources.device_batch} --output {output} 2>&1 | tee {log}"

@@ -1,10 +1,10 @@
 """Keep the documents with most judged queries, most judged first (METHOD: the paper's top-300k rule)."""
 
 import argparse
-from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ddro import tables
 from ddro.command import UserError, log, progress, run
@@ -35,20 +35,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    docnos = read_table(arguments.documents, DOCNO, ["docno"])
-    queries = read_table(arguments.queries, tables.RAW_QUERIES, ["qid"])
-    qrels = read_table(arguments.qrels, tables.QRELS, ["qid", "docno"])
-    check_foreign_key(qrels, arguments.qrels, "docno", docnos["docno"], str(arguments.documents))
-    check_foreign_key(qrels, arguments.qrels, "qid", queries["qid"], str(arguments.queries))
-
-    kind = dict(zip(queries["qid"].to_pylist(), queries["kind"].to_pylist(), strict=True))
-    judged = Counter(
-        docno
-        for qid, docno, relevance in zip(*(qrels[name].to_pylist() for name in tables.QRELS.names), strict=True)
-        if relevance > 0 and (not arguments.count_kinds or kind[qid] in arguments.count_kinds)
-    )
-    every = docnos["docno"].to_pylist() if arguments.keep == "all" else ()
-    kept = most_judged(judged, arguments.top_k, every)
+    docnos = read_table(arguments.documents, DOCNO, ["docno"])["docno"]
+    judged = count_queries(arguments, docnos)
+    kept = most_judged(judged, arguments.top_k, docnos.to_pylist() if arguments.keep == "all" else ())
     if not kept:
         raise UserError(f"{arguments.qrels}: no document has a judged query, so the corpus would be empty.")
 
@@ -59,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
             unit="k",
             total=-(-len(docnos) // 1024),
         ):
-            counts = [judged[docno] for docno in part["docno"].to_pylist()]
+            counts = [judged.get(docno, 0) for docno in part["docno"].to_pylist()]
             yield part.append_column("judged_queries", pa.array(counts, pa.int32()))
 
     rank = {docno: number for number, docno in enumerate(kept)}
@@ -68,11 +57,24 @@ def main(arguments: argparse.Namespace) -> None:
         "kept %d of %d documents; %d to %d judged queries each",
         len(kept),
         len(docnos),
-        judged[kept[-1]],
-        judged[kept[0]],
+        judged.get(kept[-1], 0),
+        judged.get(kept[0], 0),
     )
     if len(kept) < arguments.top_k:
         log.info("top_k is %d, but there are no more documents to choose from", arguments.top_k)
+
+
+def count_queries(arguments: argparse.Namespace, docnos: pa.ChunkedArray) -> dict[str, int]:
+    """For each document that is judged relevant, how many queries of the kinds that count it is relevant to."""
+    queries = read_table(arguments.queries, tables.RAW_QUERIES, ["qid"])
+    qrels = read_table(arguments.qrels, tables.QRELS, ["qid", "docno"])
+    check_foreign_key(qrels, arguments.qrels, "docno", docnos, str(arguments.documents))
+    check_foreign_key(qrels, arguments.qrels, "qid", queries["qid"], str(arguments.queries))
+    if arguments.count_kinds:
+        queries = queries.filter(pc.is_in(queries["kind"], pa.array(arguments.count_kinds)))
+    counted = pc.and_(pc.greater(qrels["relevance"], 0), pc.is_in(qrels["qid"], queries["qid"].combine_chunks()))
+    counts = qrels.filter(counted).group_by("docno").aggregate([([], "count_all")])
+    return dict(zip(counts["docno"].to_pylist(), counts["count_all"].to_pylist(), strict=True))
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def _in_order_of_scores(run: pa.Table, path: Path) -> pa.Table:
     places[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(places))
     query, score = _codes(run["qid"]), run["score"].to_numpy().astype(np.float32)
     order = np.lexsort((-places[encoded.indices.to_numpy()], -score, query))
-    start = np.searchsorted(query[order], query[order])
+    start = np.searchsorted(query[order], np.arange(query.max(initial=0) + 1))[query[order]]
     rank = np.arange(1, len(order) + 1) - start
     run = run.take(order)
     if moved := int((run["rank"].to_numpy() != rank).sum()):

@@ -75,4 +75,4 @@ def push(folder: Path, repository: str) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(parser(), main, hub=True)

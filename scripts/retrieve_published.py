@@ -94,4 +94,4 @@ def rankings(arguments, folder, docids, tests, qids):  # noqa: ANN001, ANN201 - 
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    run(parser(), main, hub=True)

@@ -129,7 +129,17 @@ def create(file: Path, prefix: Path, channel: Path) -> None:
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirements:
             requirements.write("\n".join(of_pip))
             requirements.flush()
-            command = [prefix / "bin/python", "-m", "pip", "install", "--quiet", "--no-input", "-r", requirements.name]
+            command = [
+                prefix / "bin/python",
+                "-m",
+                "pip",
+                "install",
+                "--quiet",
+                "--no-input",
+                "--no-compile",
+                "-r",
+                requirements.name,
+            ]
             subprocess.run(command, check=True, env=os.environ | {"PYTHONNOUSERSITE": "1"})
 
 
@@ -148,6 +158,8 @@ def main() -> None:
         print("conda 25.1.0")
     elif words[:1] == ["info"]:
         print(json.dumps({"conda_prefix": os.environ["STAND_IN"], "platform": SUBDIR}))
+    elif words[:1] == ["clean"]:
+        pass  # the packages stay for the next environment
     elif words[:1] == ["config"]:
         print(json.dumps({"get": {"channel_priority": "strict"}}))
     elif words[:1] == ["activate"]:

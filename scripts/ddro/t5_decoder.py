@@ -11,7 +11,7 @@ from transformers import MT5ForConditionalGeneration, PreTrainedModel, T5ForCond
 
 from ddro.command import UserError
 
-LOGITS = 2**24  # that are there at once
+LOGITS = 2**21  # that are there at once: they fit a processor's cache
 LOGITS_ON_GPU = 2**26
 SMALLEST, LARGEST = 1e-30, 1e30  # sums of exponentials that float32 can tell from 0 and infinity
 
@@ -62,7 +62,6 @@ class T5Decoder:
         self.heads, self.d_kv = model.config.num_heads, model.config.d_kv
         encoded = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
         self.mask = mask[:, None, None]
-        self.positions_at_once = max(1, (LOGITS_ON_GPU if encoded.is_cuda else LOGITS) // model.lm_head.out_features)
         self._buffers: dict[str, torch.Tensor] = {}
         self.encoded = []
         for block in self.blocks:
@@ -117,33 +116,40 @@ class T5Decoder:
     def log_probabilities(self, hidden: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probabilities of ``tokens`` [pairs] after ``hidden[rows]``, normalised over the whole vocabulary.
 
+        The vocabulary is scored in parts, each small enough that what is computed of it is read from the cache.
+
         Args:
             hidden: float [positions, d_model] of `advance`.
-            rows: int64 [pairs], ascending.
+            rows: int64 [pairs].
             tokens: int64 [pairs].
 
         Returns:
             float32 [pairs].
         """
-        weight = self.model.lm_head.weight.T
         if getattr(self.model.config, "scale_decoder_outputs", False):
             hidden = hidden * self.model.config.d_model**-0.5
-        size = self.positions_at_once
-        starts = torch.arange(0, len(hidden), size, device=hidden.device)
-        bounds = [*torch.searchsorted(rows, starts).tolist(), len(rows)]
-        found = []
-        for index, block in enumerate(hidden.split(size)):
-            pairs = slice(bounds[index], bounds[index + 1])
-            places, of_block = rows[pairs] - index * size, self._buffer("logits", (len(block), weight.shape[1]))
-            values = torch.mm(block, weight, out=of_block).float()
-            wanted = values[places, tokens[pairs]]
-            total = values.exp_().sum(-1)  # as a rule nothing is too large; to look for the maximum first takes longer
-            if bool(((total > SMALLEST) & (total < LARGEST)).all()):
-                normaliser = total.log()
-            else:
-                normaliser = torch.mm(block, weight, out=of_block).float().logsumexp(-1)
-            found.append(wanted - normaliser[places])
-        return torch.cat(found)
+        weight = self.model.lm_head.weight
+        size = max(1, (LOGITS_ON_GPU if hidden.is_cuda else LOGITS) // len(hidden))
+        order = tokens.argsort()
+        starts = torch.arange(0, len(weight), size, device=hidden.device)
+        bounds = [*torch.searchsorted(tokens[order], starts).tolist(), len(tokens)]
+        wanted = torch.empty(len(tokens), device=hidden.device)
+        total = torch.zeros(len(hidden), device=hidden.device)
+        for index, part in enumerate(weight.split(size)):
+            logits = self._logits(hidden, part)
+            pairs = order[bounds[index] : bounds[index + 1]]
+            wanted[pairs] = logits[rows[pairs], tokens[pairs] - index * size]
+            total += logits.exp_().sum(-1)  # as a rule nothing is too large; to look for the maximum first takes longer
+        if bool(((total > SMALLEST) & (total < LARGEST)).all()):
+            normaliser = total.log()
+        else:
+            parts = [self._logits(hidden, part).logsumexp(-1) for part in weight.split(size)]
+            normaliser = torch.stack(parts).logsumexp(0)
+        return wanted - normaliser[rows]
+
+    def _logits(self, hidden: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """float32 [positions, words], in a kept buffer."""
+        return torch.mm(hidden, weight.T, out=self._buffer("logits", (len(hidden), len(weight)))).float()
 
     def _after(
         self, earlier: torch.Tensor, parent: torch.Tensor, later: torch.Tensor, kept: str | None

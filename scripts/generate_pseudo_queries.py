@@ -1,12 +1,11 @@
 """Write pseudo queries for the documents of one shard of the corpus; started again, it goes on after the last block."""
 
 import argparse
-import re
 import shutil
 from collections import Counter
 from pathlib import Path
 
-from ddro.command import UserError, log, progress, run
+from ddro.command import UserError, log, progress, run, shard_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -106,14 +105,6 @@ def main(arguments: argparse.Namespace) -> None:
         "%d queries were drawn again; %d repeat another of their document; %d are empty; %d blocks were there",
         *(counts[name] for name in ("drawn_again", "repeated", "empty", "resumed_blocks")),
     )
-
-
-def shard_of(text: str) -> tuple[int, int]:
-    """``3-of-8`` as (3, 8)."""
-    match = re.fullmatch(r"(\d+)-of-(\d+)", text)
-    if not match or not 1 <= int(match[1]) <= int(match[2]):
-        raise UserError(f"--shard {text}: write it as 1-of-8, 2-of-8, ..., 8-of-8.")
-    return int(match[1]), int(match[2])
 
 
 if __name__ == "__main__":

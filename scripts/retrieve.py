@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from ddro import tables
-from ddro.command import UserError, log, progress, run
+from ddro.command import UserError, log, progress, run, shard_of
 from ddro.files import read_table, write_json, write_table
 
 
@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--docids", type=Path, required=True, help="the docid of each document (Parquet)")
     options.add_argument("--queries", type=Path, required=True, help="queries with their split (Parquet)")
     options.add_argument("--split", choices=tables.SPLITS, required=True, help="the queries to rank for")
-    options.add_argument("--shard", default="1-of-1", help="every n-th query from the k-th on: k-of-n (default: all)")
+    options.add_argument("--shard", default="1-of-1", help="every 8th query from the 3rd on: 3-of-8 (default: all)")
     options.add_argument("--beams", type=int, required=True, help="beams a query, so docids in its ranking")
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
     options.add_argument("--precision", choices=["float32", "bfloat16"], required=True, help="of the model's numbers")
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.trie import DocidTrie
 
     be_quiet()
-    queries = shard_of(arguments)
+    queries = queries_of(arguments)
     docnos = read_table(arguments.docids, tables.DOCIDS, ["docno"])["docno"].to_pylist()
     trie = DocidTrie.load(arguments.trie)
     if len(trie.documents) != len(docnos):
@@ -62,19 +62,14 @@ def main(arguments: argparse.Namespace) -> None:
     write_json(timing, arguments.output_timing)
 
 
-def shard_of(arguments: argparse.Namespace) -> list[dict]:
+def queries_of(arguments: argparse.Namespace) -> list[dict]:
     """The queries of the split that belong to this shard, in the order of the table."""
     queries = read_table(arguments.queries, tables.QUERIES, ["qid"]).to_pylist()
     queries = [row for row in queries if row["split"] == arguments.split]
     if not queries:
         raise UserError(f"{arguments.queries}: no query of the split {arguments.split!r}.")
-    try:
-        number, count = map(int, arguments.shard.split("-of-"))
-    except ValueError:
-        number = count = 0
-    if not 1 <= number <= count:
-        raise UserError(f"--shard {arguments.shard}: write such as 2-of-8.")
-    return queries[number - 1 :: count]
+    shard, shards = shard_of(arguments.shard)
+    return queries[shard - 1 :: shards]
 
 
 def rankings(arguments, model, tokenizer, trie, docnos, queries, together):  # noqa: ANN001, ANN201 - as main has them

@@ -6,6 +6,7 @@ import argparse
 import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -46,6 +47,14 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             raise
         log.error("the disk is full (%s). Free some space and rerun: nothing half-written is kept.", error)
         sys.exit(1)
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """The ``--shard`` of a scattered job: ``3-of-8`` as (3, 8)."""
+    match = re.fullmatch(r"(\d+)-of-(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise UserError(f"--shard {text}: write it as 1-of-8, 2-of-8, ..., 8-of-8.")
+    return int(match[1]), int(match[2])
 
 
 class _LogLines:

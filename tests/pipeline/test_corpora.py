@@ -92,7 +92,7 @@ def test_without_training_judgements_pseudo_queries_train(project):
     training, official = "results/mine/training/queries.parquet", "results/mine/queries.parquet"
     used = {
         name: training if f"--queries {training}" in command else official
-        for command in re.findall(r"^Shell command: python (.*)$", planned, flags=re.MULTILINE)
+        for command in re.findall(r"^Shell command: +python (.*)$", planned, flags=re.MULTILINE)
         if f"--queries {training}" in command or f"--queries {official}" in command
         for name in [re.sub(r".*logs/mine/(?:pq/few/)?(.*)\.log", r"\1", command)]
     }

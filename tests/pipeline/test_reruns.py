@@ -94,7 +94,7 @@ CASES = {
         # All jobs of that experiment but those that it shares with the other, and the table and picture.
         {"draw_dag", "evaluate.bm25.test"} | DOCIDS,
     ),
-    "a result deleted that the table shows": ([delete("results/summary.md")], [], {"summarise"}),
+    "a result deleted that the table shows": ([delete("results/summary.md")], [], {"summarise", "note_versions"}),
     "a result deleted whose users are whole": ([delete(f"{EXPERIMENT}/ddro")], [], set()),
     "a result deleted and asked for": ([delete(f"{EXPERIMENT}/ddro")], [f"{EXPERIMENT}/ddro"], {"train_ddro"}),
     "a result deleted and its rule forced": ([delete(f"{EXPERIMENT}/ddro")], ["--forcerun", "train_ddro"], DDRO),

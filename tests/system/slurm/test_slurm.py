@@ -87,6 +87,7 @@ def test_a_change_goes_through_the_profile(project):
         RETRIEVE.replace("ddro", "sft"),
         "rule_measures_compare_systems_evaluate_gather_run",
         "rule_summarise",
+        "rule_show_samples_wildcards_awscli_pq_tiny",
     }, output[-3000:]
     assert all(job["JobState"] == "COMPLETED" for job in done.values())
     assert all(job["JobName"].startswith("ddro_") for job in done.values())

@@ -15,7 +15,7 @@ from project import ENVIRONMENT, EXPERIMENT, SLICE, copy_of_project, snakemake
 
 KILLS = 20
 SEED = 8
-MEASURED_ANEW = {"seconds", "peak_mib"}
+MEASURED_ANEW = {"queries_per_s", "ms_median", "ms_p95", "training_seconds", "seconds", "peak_mib"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -62,6 +62,8 @@ def test_twenty_kills_change_nothing(finished_slice, tmp_path):
     same = [name for name in ours if name not in MEASURED_ANEW]
     pd.testing.assert_frame_equal(ours[same], undisturbed[same])
     for path in sorted((finished_slice / "results/awscli").rglob("*.json")):
+        if path.name.endswith(".timing.json"):
+            continue
         name = path.relative_to(finished_slice)
         assert (folder / name).read_bytes() == path.read_bytes(), name
     names = [{path.relative_to(one) for path in (one / "results").rglob("*")} for one in (folder, finished_slice)]

@@ -115,7 +115,7 @@ def score_docids(
     states = model.get_decoder()(
         input_ids=input_ids[docid_row, :-1],
         attention_mask=there,  # of the token before: the last one of a docid is no input, and nothing follows padding
-        encoder_hidden_states=encoded[docid_query],
+        encoder_hidden_states=encoded.index_select(0, docid_query),  # its gradient adds in a fixed order
         encoder_attention_mask=prompt_mask[docid_query],
         use_cache=False,
     ).last_hidden_state[there]
@@ -131,7 +131,7 @@ def score_docids(
         is_top1 = log_probs == all_log_probs.amax(-1)
 
     def of_rows(values: torch.Tensor) -> torch.Tensor:
-        return values.new_zeros(there.shape).masked_scatter(there, values)[scored]
+        return values.new_zeros(there.shape).masked_scatter(there, values).index_select(0, scored)
 
     return FusedCausalLMOutput(
         log_probs=of_rows(log_probs),

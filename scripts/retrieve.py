@@ -79,8 +79,9 @@ def rankings(arguments, model, tokenizer, trie, docnos, queries, together):  # n
     """
     import pyarrow as pa
 
-    from ddro.decoding import constrained_beam_search, ranked_documents
-    from ddro.seq2seq import encode, pad
+    from ddro.decoding import rank_documents
+    from ddro.runs import ranking_rows
+    from ddro.seq2seq import encode
 
     encoded = encode(tokenizer, [query["text"] for query in queries], arguments.max_query_tokens)
     by_length = sorted(range(len(queries)), key=lambda index: -len(encoded[index]))
@@ -90,14 +91,9 @@ def rankings(arguments, model, tokenizer, trie, docnos, queries, together):  # n
         for first in range(0, len(queries), together):
             start = time.perf_counter()
             batch = by_length[first : first + together]
-            tokens, mask = (tensor.to(model.device) for tensor in pad([encoded[index] for index in batch]))
-            found, scores = constrained_beam_search(model, trie, tokens, mask, arguments.beams)
-            for index, docids, values in zip(batch, found.cpu().numpy(), scores.cpu().numpy(), strict=True):
-                documents = zip(*ranked_documents(trie, docids, values), strict=True)
-                ranked[index] = [
-                    {"qid": queries[index]["qid"], "docno": docnos[row], "rank": rank, "score": float(score)}
-                    for rank, (row, score) in enumerate(documents, 1)
-                ]
+            found = rank_documents(model, trie, [encoded[index] for index in batch], arguments.beams)
+            for index, (documents, scores) in zip(batch, found, strict=True):
+                ranked[index] = ranking_rows(queries[index]["qid"], docnos, documents, scores)
             batches.append({"queries": len(batch), "seconds": time.perf_counter() - start})
             bar.update(len(batch))
     return pa.Table.from_pylist([row for index in range(len(queries)) for row in ranked[index]], tables.RUN), batches

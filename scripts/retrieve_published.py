@@ -65,8 +65,9 @@ def rankings(arguments, folder, docids, tests, qids):  # noqa: ANN001, ANN201 - 
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
-    from ddro.decoding import constrained_beam_search, ranked_documents
-    from ddro.seq2seq import note_whether_tied, pad
+    from ddro.decoding import rank_documents
+    from ddro.runs import ranking_rows
+    from ddro.seq2seq import note_whether_tied
     from ddro.trie import DocidTrie
 
     model = AutoModelForSeq2SeqLM.from_pretrained(
@@ -81,14 +82,9 @@ def rankings(arguments, folder, docids, tests, qids):  # noqa: ANN001, ANN201 - 
             batch = [line.input_ids for line in tests[first : first + arguments.batch_size]]
             longest = arguments.max_query_tokens
             cut = [ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]] for ids in batch]
-            tokens, mask = (tensor.to(model.device) for tensor in pad(cut))
-            found, scores = constrained_beam_search(model, trie, tokens, mask, arguments.beams)
-            for place, (ids, values) in enumerate(zip(found.cpu().numpy(), scores.cpu().numpy(), strict=True)):
-                documents = zip(*ranked_documents(trie, ids, values), strict=True)
-                rows += [
-                    {"qid": qids[first + place], "docno": docnos[row], "rank": rank, "score": float(score)}
-                    for rank, (row, score) in enumerate(documents, 1)
-                ]
+            found = rank_documents(model, trie, cut, arguments.beams)
+            for qid, ranking in zip(qids[first : first + len(batch)], found, strict=True):
+                rows += ranking_rows(qid, docnos, *ranking)
             bar.update(len(batch))
     return pa.Table.from_pylist(rows, tables.RUN)
 

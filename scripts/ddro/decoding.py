@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from transformers import PreTrainedModel
 from ddro.command import UserError
 from ddro.found_docids import NONE, FoundDocids
 from ddro.rest_of_docids import Rest, score_to_the_end
+from ddro.seq2seq import pad
 from ddro.t5_decoder import Past, Rows, T5Decoder
 from ddro.trie import DocidTrie
 
@@ -208,6 +210,17 @@ def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, que
         (min(end - first, num_beams * int(children[slice(*above)].max())) for above, (first, end) in steps), default=1
     )
     return (numbers * model.dtype.itemsize + widest * 160) * 3 // 2
+
+
+def rank_documents(
+    model: PreTrainedModel, trie: DocidTrie, queries: Sequence[Sequence[int]], num_beams: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What `ranked_documents` says of each query (its tokens) after one `constrained_beam_search` for them all."""
+    tokens, mask = (tensor.to(model.device) for tensor in pad(queries))
+    docids, scores = constrained_beam_search(model, trie, tokens, mask, num_beams)
+    return [
+        ranked_documents(trie, *of_query) for of_query in zip(docids.cpu().numpy(), scores.cpu().numpy(), strict=True)
+    ]
 
 
 def ranked_documents(trie: DocidTrie, docids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

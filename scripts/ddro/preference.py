@@ -186,10 +186,7 @@ class DdroTrainer(PipelineTrainer, DPOTrainer):
     ) -> torch.Tensor:
         """TRL's loss, a mean over the micro-batch's pairs, as its part of the mean over the whole batch."""
         loss = super().compute_loss(model, inputs)
-        if num_items_in_batch is not None:
-            part = len(inputs["input_ids"]) // 2 / num_items_in_batch
-            loss = loss * part * self.accelerator.num_processes  # gradients are averaged over the processes
-        return loss
+        return self.part_of_batch(loss, len(inputs["input_ids"]) // 2, num_items_in_batch)
 
     def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
         """The pairs are tokens already."""

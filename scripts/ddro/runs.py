@@ -77,6 +77,16 @@ def untied(query: np.ndarray, score: np.ndarray) -> np.ndarray:
     return result
 
 
+def ranking_rows(
+    qid: str, docnos: Sequence[str], documents: Sequence[int], scores: Sequence[float]
+) -> list[dict[str, str | int | float]]:
+    """The rows (`tables.RUN`) of one query's documents, positions in ``docnos``, best first."""
+    return [
+        {"qid": qid, "docno": docnos[document], "rank": rank, "score": float(score)}
+        for rank, (document, score) in enumerate(zip(documents, scores, strict=True), 1)
+    ]
+
+
 def gather(shards: Sequence[pa.Table], qids: Sequence[str]) -> pa.Table:
     """Put the parts of a run (`tables.RUN`) together, in the order of ``qids``.
 

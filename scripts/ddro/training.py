@@ -126,6 +126,12 @@ class PipelineTrainer(Trainer):
         self.throughput.go_on()
         return metrics
 
+    def part_of_batch(self, loss: torch.Tensor, items: torch.Tensor | int, of: torch.Tensor | None) -> torch.Tensor:
+        """The mean ``loss`` over a micro-batch's items as its part of the mean over ``of`` items, if that is known."""
+        if of is None:
+            return loss
+        return loss * (items / of) * self.accelerator.num_processes  # gradients are averaged over the processes
+
     def plain_model(self) -> PreTrainedModel:
         """The trained model without what others have put on it."""
         model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
@@ -154,10 +160,7 @@ class SftTrainer(PipelineTrainer):
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
         """The model's own loss, a mean over the micro-batch's tokens, as its part of the mean over the whole batch."""
         outputs = model(**inputs)
-        loss = outputs.loss
-        if num_items_in_batch is not None:
-            part = (inputs["labels"] != LABEL_PAD).sum() / num_items_in_batch
-            loss = loss * part * self.accelerator.num_processes  # gradients are averaged over the processes
+        loss = self.part_of_batch(outputs.loss, (inputs["labels"] != LABEL_PAD).sum(), num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
 

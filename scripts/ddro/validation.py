@@ -13,9 +13,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ddro.batches import instance_dataset
 from ddro.command import UserError
-from ddro.decoding import constrained_beam_search, ranked_documents
+from ddro.decoding import rank_documents
 from ddro.judgements import JudgedQuery, relevant_documents
-from ddro.seq2seq import encode, pad
+from ddro.seq2seq import encode
 from ddro.trie import DocidTrie
 
 
@@ -44,11 +44,10 @@ class ValidationRetrieval:
         queries = list(zip(self.input_ids, self.relevant, strict=True))[share]
         for first in range(0, len(queries), self.batch_size):
             batch = queries[first : first + self.batch_size]
-            tokens, mask = (tensor.to(model.device) for tensor in pad([query for query, _ in batch]))
-            docids, scores = constrained_beam_search(model, self.trie, tokens, mask, self.num_beams)
-            for found, score, (_, relevant) in zip(docids.cpu().numpy(), scores.cpu().numpy(), batch, strict=True):
-                documents = ranked_documents(self.trie, found, score)[0][:10]
-                yield next((1 / rank for rank, row in enumerate(documents, 1) if int(row) in relevant), 0.0)
+            rankings = rank_documents(model, self.trie, [query for query, _ in batch], self.num_beams)
+            for (documents, _), (_, relevant) in zip(rankings, batch, strict=True):
+                ranks = enumerate(documents[:10], 1)
+                yield next((1 / rank for rank, row in ranks if int(row) in relevant), 0.0)
 
 
 def sample_queries(judged: Sequence[JudgedQuery], count: int | None, where: Path) -> Sequence[JudgedQuery]:

@@ -74,7 +74,7 @@ def test_mrr_is_the_mean_of_reciprocal_ranks(monkeypatch):
         found = torch.tensor([ranked[int(query[0])] for query in tokens])
         return found, torch.zeros(found.shape)
 
-    monkeypatch.setattr("ddro.validation.constrained_beam_search", beam_search)
+    monkeypatch.setattr("ddro.decoding.constrained_beam_search", beam_search)
     model = SimpleNamespace(device="cpu")
     # Query 5 ranks documents 2, 1, 3, 0; query 6 ranks 0, 1, 3, 2.
     queries, relevant = [[5, 1], [6, 1], [5, 1]], [{3}, {0, 2}, {9}]

@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
         found = np.flatnonzero(searcher.search(row["text"], depth)[0] == number_of.get(row["docno"], -1))
         return int(found[0]) + 1 if len(found) else 0
 
-    queries = pq.ParquetFile(arguments.pseudo_queries)
+    queries = pq.ParquetFile(arguments.pseudo_queries, pre_buffer=False)
     total = queries.metadata.num_rows
     searched = np.ones(total, bool) if keep else sampled_rows(total, SAMPLE)
     start = kept = 0

@@ -89,10 +89,12 @@ def read_table(path: Path | str, schema: pa.Schema, unique: list[str] | None = N
 
 
 @contextmanager
-def row_writer(path: Path, schema: pa.Schema, rows_a_group: int = 1024) -> Iterator[Callable[[dict[str, Any]], None]]:
+def row_writer(
+    path: Path, schema: pa.Schema, rows_a_group: int = 1024, compression: str = "zstd", **options: Any
+) -> Iterator[Callable[[dict[str, Any]], None]]:
     """Yield a function that adds a row to a Parquet table, checked; the memory holds ``rows_a_group`` rows at most.
 
-    The file appears, whole, when the context ends without an error.
+    The ``options`` are `pq.ParquetWriter`'s. The file appears, whole, when the context ends without an error.
     """
     rows: list[dict[str, Any]] = []
     written = 0
@@ -108,7 +110,7 @@ def row_writer(path: Path, schema: pa.Schema, rows_a_group: int = 1024) -> Itera
         if len(rows) == rows_a_group:
             flush()
 
-    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression=compression, **options) as writer:
         yield add
         if rows:
             flush()
@@ -116,7 +118,7 @@ def row_writer(path: Path, schema: pa.Schema, rows_a_group: int = 1024) -> Itera
 
 def read_batches(path: Path | str, schema: pa.Schema, rows: int = 1024) -> Iterator[pa.Table]:
     """Yield the rows of a Parquet table, so many at a time, each part checked as by `read_table`."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:  # else the whole file is read ahead
         for number, batch in enumerate(file.iter_batches(rows, columns=_there(path, schema))):
             part = pa.Table.from_batches([batch])
             yield check_table(part, path, schema, first_row=number * rows)

@@ -153,7 +153,7 @@ def read_rankings(path: Path, docnos: pa.Array) -> Iterator[tuple[str, np.ndarra
     schema = pa.schema([RUN.field(name) for name in ("qid", "docno", "rank")])
     previous, waiting = "", schema.empty_table()
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(batch_size=ROWS_A_BATCH, columns=schema.names):
                 table = check_table(pa.Table.from_batches([batch]), path, schema)
                 table = pa.concat_tables([waiting, table]).combine_chunks()

@@ -14,7 +14,7 @@ from ddro.files import whole
 
 
 def write_in_order(
-    tables: Iterable[pa.Table], key: str, rank: Mapping[str, int], path: Path, schema: pa.Schema, rows: int = 4096
+    tables: Iterable[pa.Table], key: str, rank: Mapping[str, int], path: Path, schema: pa.Schema, rows: int = 16384
 ) -> None:
     """Write the rows of ``tables`` as zstd Parquet, ordered by the rank of their ``key``.
 
@@ -40,7 +40,6 @@ def write_in_order(
 def _deal_out(tables: Iterable[pa.Table], key: str, rank: Mapping[str, int], folder: Path, rows: int) -> list[int]:
     """Write each range of ranks to its file; return the numbers of those that have rows, in order."""
     writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
-    packed = pa.ipc.IpcWriteOptions(compression="lz4")
     try:
         for table in tables:
             ranks = np.array([rank.get(value, -1) for value in table[key].to_pylist()], dtype=np.int64)
@@ -48,7 +47,7 @@ def _deal_out(tables: Iterable[pa.Table], key: str, rank: Mapping[str, int], fol
             for number in np.unique(ranks[ranks >= 0] // rows):
                 part = table.take(np.flatnonzero((ranks >= 0) & (ranks // rows == number)))
                 if number not in writers:
-                    writers[number] = pa.ipc.new_stream(str(folder / str(number)), part.schema, options=packed)
+                    writers[number] = pa.ipc.new_stream(str(folder / str(number)), part.schema)
                 writers[number].write_table(part)
     finally:
         for writer in writers.values():

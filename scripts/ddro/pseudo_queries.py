@@ -171,7 +171,7 @@ def union_of_shards(
 
 def query_rows(path: Path) -> Iterator[dict[str, Any]]:
     """One row after the other of a table of pseudo queries."""
-    for batch in pq.ParquetFile(path).iter_batches(BLOCK * 10):
+    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(BLOCK * 10):
         yield from batch.to_pylist()
 
 

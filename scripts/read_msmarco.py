@@ -77,13 +77,13 @@ def read_qrels(collection: Collection, path: Path) -> set[str]:
 
 
 def write_documents(
-    collection: Collection, path: Path, wanted: Container[str], judged: Container[str], output: Path
+    collection: Collection, path: Path, wanted: Container[str], judged: set[str], output: Path
 ) -> set[str]:
     """Write the wanted documents in the order of the file; return the docnos of all judged ones that are there."""
     from ddro.files import row_writer
     from ddro.tables import DOCUMENTS
 
-    found: set[str] = set()
+    missing = set(judged)
     lines = collection.lines(path)
     # Packing takes longer than all else here, and this file is read once.
     with row_writer(output / "documents.parquet", DOCUMENTS, compression="none", use_dictionary=False) as add:
@@ -91,16 +91,16 @@ def write_documents(
             docno, *fields = line.split("\t", 3)
             if len(fields) != 3 or "\t" in fields[2]:
                 lines.reject("not the 4 columns docno, url, title, body")
-            elif docno in found:
-                lines.reject("a docno that was there before")
-            elif docno in judged:
-                found.add(docno)
+            elif docno in missing:
+                missing.remove(docno)
                 if docno in wanted:
                     url, title, body = fields
                     if not body.strip():
                         collection.noted["documents with an empty body"] += 1
                     add({"docno": docno, "url": url, "title": title, "body": body})
-    return found
+            elif docno in judged:
+                lines.reject("a docno that was there before")
+    return judged - missing
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draw the training logs of an experiment: losses, validation MRR@10 from stage to stage, DDRO's rewards."""
+"""Draw the training logs of an experiment: losses, validation MRR@10, DDRO's rewards, and rates."""
 
 import argparse
 from pathlib import Path
@@ -16,12 +16,13 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--output-loss", type=Path, required=True, help="loss of each SFT stage (SVG)")
     options.add_argument("--output-mrr", type=Path, required=True, help="validation MRR@10 of all stages (SVG)")
     options.add_argument("--output-rewards", type=Path, required=True, help="DDRO's loss, accuracy and margin (SVG)")
+    options.add_argument("--output-rates", type=Path, required=True, help="speed, padding and memory (SVG)")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
-    """Read the logs and draw the three figures."""
-    from ddro.figures import loss_figure, rewards_figure, save_svg, validation_mrr_figure
+    """Read the logs and draw the four figures."""
+    from ddro.figures import loss_figure, rates_figure, rewards_figure, save_svg, validation_mrr_figure
     from ddro.training_log import by_stage, read_training_log
 
     stages = by_stage(record for path in arguments.logs for record in read_training_log(path))
@@ -31,6 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     save_svg(loss_figure(sft), arguments.output_loss)
     save_svg(validation_mrr_figure(stages), arguments.output_mrr)
     save_svg(rewards_figure(stages["ddro"]), arguments.output_rewards)
+    save_svg(rates_figure(stages), arguments.output_rates)
 
 
 if __name__ == "__main__":

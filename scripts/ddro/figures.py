@@ -23,6 +23,9 @@ Stages = Mapping[str, Sequence[Record]]
 TRAIN, VALIDATION, TEXT, QUIET = "#0072B2", "#D55E00", "#1b1f24", "#8c959f"
 """Blue and vermilion of the palette of Okabe and Ito, told apart with any colour vision; and two greys."""
 
+STAGE_COLOURS = (TRAIN, "#009E73", "#CC79A7", VALIDATION)
+"""With the palette's green and purple: one for each stage."""
+
 STYLE = {
     "svg.hashsalt": "ddro",
     "svg.fonttype": "path",
@@ -117,6 +120,28 @@ def rewards_figure(records: Sequence[Record]) -> Figure:
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _mark(margin, 0, "reference model")
     _legend(figure, (loss, accuracy, margin))
+    return figure
+
+
+@plt.rc_context(STYLE)
+def rates_figure(stages: Stages) -> Figure:
+    """Draw how fast each stage was, from its start to its end: examples, tokens, padding among them, and memory."""
+    utilisation = any("mfu" in record for records in stages.values() for record in records)
+    drawn = [("Examples", "examples_per_second", "a second"), ("Tokens", "tokens_per_second", "a second")]
+    drawn += [("Padding", "padding", "share of tokens"), ("Memory", "memory_mib", "MiB")]
+    drawn += [("Utilisation", "mfu", "share of the device's peak")] if utilisation else []
+    figure, panels = _row_of_panels(len(drawn), share_y=False)
+    for panel, (title, key, unit) in zip(panels, drawn, strict=True):
+        for colour, (stage, records) in zip(STAGE_COLOURS, stages.items(), strict=False):
+            steps, values = curve(records, key)
+            if steps:
+                panel.plot([step / steps[-1] for step in steps], values, color=colour, label=_title(stage))
+        if not panel.get_lines():
+            _say_nothing_logged(panel)
+        panel.set(title=title, xlabel="share of the stage", ylabel=unit)
+        panel.set_xticks([0, 0.5, 1])
+        panel.set_ylim(bottom=0)
+    _legend(figure, panels)
     return figure
 
 

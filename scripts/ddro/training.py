@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.integrations import TensorBoardCallback
 
 from ddro.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
 from ddro.checkpoints import LOG, Checkpoints, KeepCheckpoints, has_ended
@@ -257,6 +259,16 @@ class OrderOfEpoch(TrainerCallback):
         self.trainer.sampler.epoch = int(state.epoch or 0)
 
 
+def tensorboard(stage: str, folder: Path) -> TensorBoardCallback | None:
+    """TensorBoard's event files in $TENSORBOARD_LOGGING_DIR, if that is set; a stage's lie as its outputs do."""
+    root = os.environ.get("TENSORBOARD_LOGGING_DIR")
+    if not root:
+        return None
+    callback = TensorBoardCallback()
+    callback.logging_dir = str(Path(root, *[part for part in folder.parts if part not in (folder.anchor, "..")], stage))
+    return callback
+
+
 def add_callbacks(
     trainer: PipelineTrainer, stage: str, *, checkpoint_minutes: float = 10, patience: int | None = None
 ) -> None:
@@ -265,6 +277,8 @@ def add_callbacks(
     trainer.add_callback(OrderOfEpoch(trainer))
     if is_first_process():
         trainer.add_callback(TrainingLog(stage))
+        if board := tensorboard(stage, Path(trainer.args.output_dir).parent):
+            trainer.add_callback(board)
     trainer.add_callback(StopWhenNotANumber())
     if patience:
         trainer.add_callback(EarlyStoppingCallback(patience))

@@ -5,7 +5,7 @@ import pytest
 
 import plot_training
 from ddro.command import UserError
-from ddro.figures import loss_figure, rewards_figure, save_svg, validation_mrr_figure
+from ddro.figures import loss_figure, rates_figure, rewards_figure, save_svg, validation_mrr_figure
 from ddro.training_log import by_stage, curve, read_training_log
 
 PRETRAIN = [
@@ -20,6 +20,7 @@ DDRO = [
     {"stage": "ddro", "step": 10, "loss": 0.6, "rewards/accuracies": 0.75, "rewards/margins": 0.5},
     {"stage": "ddro", "step": 10, "eval_loss": 0.65, "eval_rewards/accuracies": 0.7, "eval_mrr@10": 0.5},
 ]
+FIGURES = ("loss", "mrr", "rewards", "rates")
 STAGES = {"pretrain": PRETRAIN, "finetune": FINETUNE}
 
 
@@ -84,6 +85,15 @@ def test_rewards_figure_draws_training_validation_and_the_starting_point():
     assert loss.get_lines()[-1].get_ydata()[0] == pytest.approx(0.6931472)
 
 
+def test_rates_figure_draws_each_stage_from_its_start_to_its_end():
+    rates = [{"step": step, "examples_per_second": 10 * step, "padding": 0.25} for step in (5, 10)]
+    examples, tokens, padding, memory = rates_figure({"pretrain": rates, "finetune": FINETUNE, "ddro": rates[:1]}).axes
+    assert lines(examples) == {"pretrain": ([0.5, 1.0], [50.0, 100.0]), "DDRO": ([1.0], [50.0])}
+    assert lines(padding)["pretrain"] == ([0.5, 1.0], [0.25, 0.25])
+    assert [text.get_text() for panel in (tokens, memory) for text in panel.texts] == ["not logged"] * 2
+    assert len(rates_figure({"pretrain": [rates[0] | {"mfu": 0.4}]}).axes) == 5
+
+
 def test_same_data_same_bytes(tmp_path):
     for name in ("one", "two"):
         save_svg(loss_figure(STAGES), tmp_path / f"{name}.svg")
@@ -92,15 +102,15 @@ def test_same_data_same_bytes(tmp_path):
 
 
 def start(folder, *logs):
-    outputs = [folder / f"{name}.svg" for name in ("loss", "mrr", "rewards")]
+    outputs = [folder / f"{name}.svg" for name in FIGURES]
     options = ["--logs", *map(str, logs)]
-    for name, path in zip(("loss", "mrr", "rewards"), outputs, strict=True):
+    for name, path in zip(FIGURES, outputs, strict=True):
         options += [f"--output-{name}", str(path)]
     plot_training.main(plot_training.parser().parse_args(options))
     return outputs
 
 
-def test_script_draws_three_pictures(tmp_path):
+def test_script_draws_four_pictures(tmp_path):
     logs = [
         write_log(tmp_path / f"{number}.jsonl", records) for number, records in enumerate((PRETRAIN, FINETUNE, DDRO))
     ]

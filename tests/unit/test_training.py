@@ -1,10 +1,13 @@
 """What the trainers share: batches, loss, validation by retrieval, and the log."""
 
 import json
+import struct
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+from tensorboardX.proto.event_pb2 import Event
 from transformers import TrainingArguments
 
 from ddro.batches import BatchesOfLikeLength, InstanceCollator, instance_dataset, share_of_device
@@ -138,6 +141,27 @@ def test_a_model_learns_three_docids_and_the_log_tells_it(tmp_path):
     assert all(record["examples_per_second"] > 0 and record["memory_mib"] > 1 for record in steps)
     assert all(0 <= record["padding"] < 0.5 for record in steps)
     assert sum(trainer.retrieval.reciprocal_ranks(trainer.model.eval())) == 3
+
+
+def events(path):
+    """The records of TensorBoard's event file: a length, its checksum, the content, its checksum."""
+    content, start = path.read_bytes(), 0
+    while start < len(content):
+        (length,) = struct.unpack_from("<Q", content, start)
+        yield Event.FromString(content[start + 12 : start + 12 + length])
+        start += 16 + length
+
+
+def test_tensorboard_sees_what_is_logged_where_its_variable_points(tmp_path, monkeypatch):
+    monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
+    monkeypatch.chdir(tmp_path)
+    trainer = make_trainer(Path("results/sft/checkpoints"), epochs=2)
+    add_callbacks(trainer, "finetune")
+    trainer.train()
+    (path,) = (tmp_path / "board/results/sft/finetune").iterdir()
+    found = {(event.step, value.tag) for event in events(path) for value in event.summary.value}
+    assert found >= {(step, f"train/{name}") for step in (1, 2, 3, 4) for name in ("loss", "tokens_per_second")}
+    assert found >= {(step, "eval/mrr_10") for step in (2, 4)}  # "@" is not a letter of a tag
 
 
 def test_the_loss_is_that_of_t5(tmp_path):

@@ -143,6 +143,7 @@ rule plot_training:
         loss=in_report("results/{dataset}/{docid}/{recipe}/figures/loss.svg", "training", figure="Loss"),
         mrr=in_report("results/{dataset}/{docid}/{recipe}/figures/mrr.svg", "training", figure="MRR@10"),
         rewards=in_report("results/{dataset}/{docid}/{recipe}/figures/rewards.svg", "training", figure="Preference"),
+        rates=in_report("results/{dataset}/{docid}/{recipe}/figures/rates.svg", "training", figure="Speed"),
     log:
         "results/logs/{dataset}/{docid}/{recipe}/plot_training.log",
     benchmark:
@@ -156,7 +157,7 @@ rule plot_training:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: drawing the training curves"
     shell:
         "python scripts/plot_training.py --logs {params.logs} --output-loss {output.loss} --output-mrr {output.mrr}"
-        " --output-rewards {output.rewards} 2>&1 | tee {log}"
+        " --output-rewards {output.rewards} --output-rates {output.rates} 2>&1 | tee {log}"
 
 
 rule show_samples:

@@ -72,5 +72,7 @@ def test_jobs_run_in_their_environments_and_see_nothing_else(own_slice, path_wit
     command.write_text(text)
     environment = own_slice / "envs/evaluation.yaml"
     environment.write_text(environment.read_text().replace("scipy==", "scipy<="))
-    plan = snakemake(own_slice, result, "--dry-run", "--rerun-triggers", "software-env", *conda)
+    results = [result for _, result in JOBS.values()]
+    alone = ["--allowed-rules", *(job.split(".")[0] for job in JOBS)]  # the others ran without conda
+    plan = snakemake(own_slice, *results, "--dry-run", "--rerun-triggers", "software-env", *conda, *alone)
     assert re.search(r"^evaluate +1\ntotal +1$", plan, flags=re.MULTILINE), plan

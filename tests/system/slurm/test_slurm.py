@@ -1,4 +1,4 @@
-"""`snakemake --profile slurm` on a real Slurm: a change, too little memory, a cancelled job, a dead controller.
+"""`snakemake --profile slurm` on a real Slurm: a change, little memory, a cancelled job, a drained node, no controller.
 
 The jobs are those of the slice, the resources those of the profile; the node claims to have them.
 """
@@ -127,6 +127,25 @@ def test_a_cancelled_job_is_named_with_its_logs_and_alone_runs_again(project):
     assert not (project / RUN).exists()
     plan = snakemake(project, RUN, "--dry-run")
     assert re.search(r"^retrieve +1\ntotal +1$", plan, flags=re.MULTILINE), plan
+
+
+def test_a_job_waits_for_a_drained_node(project):
+    (project / RUN).unlink(missing_ok=True)
+    before = jobs()
+    node = cluster.call("sinfo", "--noheader", "--format=%n").strip()
+    cluster.call("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    try:
+        with in_background(project, RUN, "--retries", "0") as process:
+            job = wait_for_state("PENDING", before)
+            cluster.wait_for(lambda: "DRAINED" in new_jobs(before)[0]["Reason"], "the reason that the job waits", 60)
+            assert process.poll() is None
+            cluster.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            output, _ = process.communicate(timeout=200)
+    finally:
+        if "drain" in cluster.state():
+            cluster.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    assert process.returncode == 0, output
+    assert [(one["JobId"], one["JobState"]) for one in new_jobs(before)] == [(job["JobId"], "COMPLETED")]
 
 
 def test_without_a_controller_a_submission_fails_in_time_and_says_so(project):

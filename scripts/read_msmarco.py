@@ -85,7 +85,7 @@ def write_documents(
 
     missing = set(judged)
     lines = collection.lines(path)
-    # Packing takes longer than all else here, and this file is read once.
+    # Packing takes longer than all else here, and only sample_corpus reads this file.
     with row_writer(output / "documents.parquet", DOCUMENTS, compression="none", use_dictionary=False) as add:
         for line in lines:
             docno, *fields = line.split("\t", 3)

@@ -23,8 +23,8 @@ Stages = Mapping[str, Sequence[Record]]
 TRAIN, VALIDATION, TEXT, QUIET = "#0072B2", "#D55E00", "#1b1f24", "#8c959f"
 """Blue and vermilion of the palette of Okabe and Ito, told apart with any colour vision; and two greys."""
 
-STAGE_COLOURS = (TRAIN, "#009E73", "#CC79A7", VALIDATION)
-"""With the palette's green and purple: one for each stage."""
+STAGE_COLOURS = {"pretrain": TRAIN, "search_pretrain": "#009E73", "finetune": "#CC79A7", "ddro": VALIDATION}
+"""With the palette's green and purple."""
 
 STYLE = {
     "svg.hashsalt": "ddro",
@@ -132,10 +132,11 @@ def rates_figure(stages: Stages) -> Figure:
     drawn += [("Utilisation", "mfu", "share of the device's peak")] if utilisation else []
     figure, panels = _row_of_panels(len(drawn), share_y=False)
     for panel, (title, key, unit) in zip(panels, drawn, strict=True):
-        for colour, (stage, records) in zip(STAGE_COLOURS, stages.items(), strict=False):
+        for stage, records in stages.items():
             steps, values = curve(records, key)
             if steps:
-                panel.plot([step / steps[-1] for step in steps], values, color=colour, label=_title(stage))
+                look = {"color": STAGE_COLOURS[stage], "marker": "o" if len(steps) == 1 else None}
+                panel.plot([step / steps[-1] for step in steps], values, label=_title(stage), **look)
         if not panel.get_lines():
             _say_nothing_logged(panel)
         panel.set(title=title, xlabel="share of the stage", ylabel=unit)

@@ -50,6 +50,7 @@ class SourceLines:
 
     def __iter__(self) -> Iterator[str]:
         """Yield each line that is UTF-8."""
+        self.number = 0
         try:
             size = self.path.stat().st_size
             with (
@@ -72,7 +73,8 @@ class SourceLines:
             raise UserError(f"{self.path}: no such file. Download it first.") from error
         except (EOFError, gzip.BadGzipFile, zlib.error, isal_zlib.error) as error:
             raise UserError(
-                f"{self.path}: damaged or cut off after line {self.number} ({error}). Delete it and download it again."
+                f"{self.path}: damaged or cut off somewhere after line {self.number} ({error}). Delete it and download "
+                "it again."
             ) from error
         if not self.number:
             raise UserError(f"{self.path}: the file is empty. Delete it and download it again.")
@@ -87,7 +89,10 @@ class SourceLines:
 
 
 def _unpacking(packed: BinaryIO) -> BinaryIO:
-    """What a thread of its own unpacks: in large blocks, since it waits for Python's lock after each."""
+    """What a thread of its own unpacks: in large blocks, since it waits for Python's lock after each.
+
+    It reads 32 MiB of the packed file at a time: so coarse is the progress.
+    """
     return io.BufferedReader(igzip_threaded.open(packed, block_size=2**22), 2**17)
 
 

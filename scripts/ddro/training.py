@@ -261,11 +261,11 @@ class OrderOfEpoch(TrainerCallback):
 
 def tensorboard(stage: str, folder: Path) -> TensorBoardCallback | None:
     """TensorBoard's event files in $TENSORBOARD_LOGGING_DIR, if that is set; a stage's lie as its outputs do."""
-    root = os.environ.get("TENSORBOARD_LOGGING_DIR")
-    if not root:
+    if not os.environ.get("TENSORBOARD_LOGGING_DIR"):
         return None
     callback = TensorBoardCallback()
-    callback.logging_dir = str(Path(root, *[part for part in folder.parts if part not in (folder.anchor, "..")], stage))
+    parts = [part for part in folder.parts if part not in (folder.anchor, "..")]
+    callback.logging_dir = str(Path(callback.logging_dir, *parts, stage))
     return callback
 
 

@@ -89,6 +89,7 @@ def test_rates_figure_draws_each_stage_from_its_start_to_its_end():
     rates = [{"step": step, "examples_per_second": 10 * step, "padding": 0.25} for step in (5, 10)]
     examples, tokens, padding, memory = rates_figure({"pretrain": rates, "finetune": FINETUNE, "ddro": rates[:1]}).axes
     assert lines(examples) == {"pretrain": ([0.5, 1.0], [50.0, 100.0]), "DDRO": ([1.0], [50.0])}
+    assert [line.get_marker() for line in examples.get_lines()] == ["None", "o"]  # a line of one point is not seen
     assert lines(padding)["pretrain"] == ([0.5, 1.0], [0.25, 0.25])
     assert [text.get_text() for panel in (tokens, memory) for text in panel.texts] == ["not logged"] * 2
     assert len(rates_figure({"pretrain": [rates[0] | {"mfu": 0.4}]}).axes) == 5

@@ -61,6 +61,8 @@ def hub(monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", server.address)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
     yield server
     server.shutdown()
     server.server_close()
@@ -79,7 +81,7 @@ def test_every_file_arrives_byte_for_byte(hub, folder):
     assert [(repository["organization"], repository["name"]) for repository in hub.created] == [("someone", "tiny")]
 
 
-def test_who_is_not_logged_in_is_told(hub, folder, monkeypatch):
+def test_a_refused_token_is_told(hub, folder, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_another")
     with pytest.raises(UserError, match=r"(?s)someone/tiny: not uploaded .*401.* is whole; try again"):
         push(folder, "someone/tiny")

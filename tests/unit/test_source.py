@@ -1,4 +1,5 @@
 import gzip
+import re
 
 import pytest
 
@@ -36,17 +37,26 @@ def test_malformed_lines_are_counted_shown_and_tolerated_up_to_a_share(tmp_path,
         read(path, tolerance=0.19, rejected=["b"])
 
 
+def test_where_a_large_file_is_cut_off_is_told_to_a_few_blocks(tmp_path):
+    path = tmp_path / "lines.gz"
+    path.write_bytes(gzip.compress("".join(f"line {number}\n" for number in range(1_500_000)).encode())[:-2000])
+    with pytest.raises(UserError, match="after line ") as error:
+        read(path)
+    line = int(re.search(r"after line (\d+)", str(error.value))[1])
+    assert 500_000 < line < 1_500_000
+
+
 def test_a_cut_off_damaged_empty_or_missing_file_is_named(tmp_path):
     packed = gzip.compress("".join(f"line {number}\n" for number in range(50000)).encode())
     path = tmp_path / "lines.gz"
     path.write_bytes(packed[:-200])
-    with pytest.raises(UserError, match=r"lines.gz: damaged or cut off after line \d+ .*download it again"):
+    with pytest.raises(UserError, match=r"lines.gz: damaged or cut off somewhere after line \d+ .*download it again"):
         read(path)
     path.write_bytes(packed[:5000] + b"?" + packed[5001:])
     with pytest.raises(UserError, match="damaged or cut off"):
         read(path)
     path.write_bytes(b"plain text\n")
-    with pytest.raises(UserError, match="damaged or cut off after line 0"):
+    with pytest.raises(UserError, match="damaged or cut off somewhere after line 0"):
         read(path)
     for empty in (b"", gzip.compress(b"")):
         path.write_bytes(empty)

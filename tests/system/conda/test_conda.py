@@ -68,7 +68,7 @@ def test_jobs_run_in_their_environments_and_see_nothing_else(own_slice, path_wit
         assert told["environment"]["PYTHONNOUSERSITE"] == "1"
     assert len(set(prefixes)) == len(JOBS)
 
-    # A changed package reruns what uses the environment, and nothing else.
+    # A changed package reruns the job in that environment, and not the one in the other.
     command.write_text(text)
     environment = own_slice / "envs/evaluation.yaml"
     environment.write_text(environment.read_text().replace("scipy==", "scipy<="))

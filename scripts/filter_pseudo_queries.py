@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ddro.files import whole
+    from ddro.files import open_in_parts, whole
     from ddro.lucene import Searcher
     from ddro.pseudo_queries import METADATA, sampled_rows
     from ddro.tables import PSEUDO_QUERIES, PSEUDO_QUERY_RANKS
@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
         found = np.flatnonzero(searcher.search(row["text"], depth)[0] == number_of.get(row["docno"], -1))
         return int(found[0]) + 1 if len(found) else 0
 
-    queries = pq.ParquetFile(arguments.pseudo_queries, pre_buffer=False)
+    queries = open_in_parts(arguments.pseudo_queries)
     total = queries.metadata.num_rows
     searched = np.ones(total, bool) if keep else sampled_rows(total, SAMPLE)
     start = kept = 0

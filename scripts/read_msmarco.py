@@ -85,7 +85,7 @@ def write_documents(
 
     missing = set(judged)
     lines = collection.lines(path)
-    # Packing takes longer than all else here, and only sample_corpus reads this file.
+    # Not packed: only sample_corpus reads this file (130 MB: zstd 1.7 s to write and read, unpacked 0.2 s).
     with row_writer(output / "documents.parquet", DOCUMENTS, compression="none", use_dictionary=False) as add:
         for line in lines:
             docno, *fields = line.split("\t", 3)

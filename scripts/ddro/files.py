@@ -116,9 +116,14 @@ def row_writer(
             flush()
 
 
+def open_in_parts(path: Path | str) -> pq.ParquetFile:
+    """Open a Parquet file to read it part by part; as pyarrow opens it, it reads the whole file ahead."""
+    return pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20)
+
+
 def read_batches(path: Path | str, schema: pa.Schema, rows: int = 1024) -> Iterator[pa.Table]:
     """Yield the rows of a Parquet table, so many at a time, each part checked as by `read_table`."""
-    with pq.ParquetFile(path, pre_buffer=False, buffer_size=2**20) as file:  # else the whole file is read ahead
+    with open_in_parts(path) as file:
         for number, batch in enumerate(file.iter_batches(rows, columns=_there(path, schema))):
             part = pa.Table.from_batches([batch])
             yield check_table(part, path, schema, first_row=number * rows)

@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from ddro.command import UserError
-from ddro.files import check_table
+from ddro.files import check_table, open_in_parts
 from ddro.tables import RUN
 
 ROWS_A_BATCH = 2**18
@@ -153,7 +152,7 @@ def read_rankings(path: Path, docnos: pa.Array) -> Iterator[tuple[str, np.ndarra
     schema = pa.schema([RUN.field(name) for name in ("qid", "docno", "rank")])
     previous, waiting = "", schema.empty_table()
     try:
-        with pq.ParquetFile(path, pre_buffer=False) as file:
+        with open_in_parts(path) as file:
             for batch in file.iter_batches(batch_size=ROWS_A_BATCH, columns=schema.names):
                 table = check_table(pa.Table.from_batches([batch]), path, schema)
                 table = pa.concat_tables([waiting, table]).combine_chunks()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ddro.command import UserError
-from ddro.files import check_table, whole
+from ddro.files import check_table, open_in_parts, whole
 from ddro.tables import CORPUS, PSEUDO_QUERIES
 
 BLOCK = 1024
@@ -53,7 +53,7 @@ def corpus_documents(path: Path) -> Iterator[dict[str, Any]]:
 def corpus_file(path: Path) -> pq.ParquetFile:
     """A corpus that is read piece by piece; a `UserError` tells that it isn't one, or has no document."""
     try:
-        corpus = pq.ParquetFile(path, pre_buffer=False, buffer_size=1 << 20)
+        corpus = open_in_parts(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: not a Parquet file ({error}). Delete it and rerun.") from error
     check_table(corpus.schema_arrow.empty_table(), path, CORPUS)
@@ -171,7 +171,7 @@ def union_of_shards(
 
 def query_rows(path: Path) -> Iterator[dict[str, Any]]:
     """One row after the other of a table of pseudo queries."""
-    for batch in pq.ParquetFile(path, pre_buffer=False).iter_batches(BLOCK * 10):
+    for batch in open_in_parts(path).iter_batches(BLOCK * 10):
         yield from batch.to_pylist()
 
 

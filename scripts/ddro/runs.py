@@ -117,8 +117,8 @@ def check_run(run: pa.Table, path: Path | str) -> pa.Table:
         UserError: two rows with the same (qid, docno); a score that is not finite in single precision; ranks of a
             query that are not 1, 2, 3, ... in file order; a score above that of the rank before.
     """
-    _check_rows(run, path)
     query, rank, score = _codes(run["qid"]), run["rank"].to_numpy(), run["score"].to_numpy()
+    _check_rows(run, query, path)
     by_query = np.argsort(query, kind="stable")
     new = np.diff(query[by_query], prepend=-1) > 0
     place = np.arange(len(new)) - np.maximum.accumulate(np.where(new, np.arange(len(new)), 0))
@@ -130,12 +130,12 @@ def check_run(run: pa.Table, path: Path | str) -> pa.Table:
     return run
 
 
-def _check_rows(run: pa.Table, path: Path | str) -> None:
+def _check_rows(run: pa.Table, query: np.ndarray, path: Path | str) -> None:
     with np.errstate(over="ignore"):
         infinite = ~np.isfinite(run["score"].to_numpy().astype(np.float32))
     _refuse(run, path, np.flatnonzero(infinite), "the score is {score}, not a finite number of single precision.")
     document = _codes(run["docno"])
-    pair = _codes(run["qid"]) * (document.max(initial=0) + 1) + document
+    pair = query * (document.max(initial=0) + 1) + document
     order = np.argsort(pair, kind="stable")
     again = order[1:][np.diff(pair[order]) == 0]
     _refuse(run, path, again, "the document is in the ranking of this query already.")
@@ -155,8 +155,8 @@ def _codes(column: pa.ChunkedArray) -> np.ndarray:
 
 def _in_order_of_scores(run: pa.Table, path: Path) -> pa.Table:
     """The rows as trec_eval orders them, with ranks that say so."""
-    _check_rows(run, path)
     query = _codes(run["qid"])
+    _check_rows(run, query, path)
     order = _falling(query, run["score"].to_numpy().astype(np.float32), run["docno"])
     start = np.searchsorted(query[order], np.arange(query.max(initial=0) + 1))[query[order]]
     rank = np.arange(1, len(order) + 1) - start

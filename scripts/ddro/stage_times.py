@@ -1,19 +1,22 @@
-"""What each stage cost: wall-clock time and peak memory, from the benchmark files that Snakemake writes.
+"""What each stage cost: wall-clock time and peak memory, and on GPUs their seconds and energy.
 
-They lie in ``benchmarks/`` of the results, each beside the outputs that it tells of: ``{dataset}/NAME.tsv``,
-``{dataset}/{docid}/NAME.tsv`` and ``{dataset}/{docid}/{recipe}/NAME.tsv``; NAME is the rule, and after a dot what one
-of its jobs makes. A stage that was stopped and resumed shows its last run.
+Time and memory are from the benchmark files that Snakemake writes. They lie in ``benchmarks/`` of the results, each
+beside the outputs that it tells of: ``{dataset}/NAME.tsv``, ``{dataset}/{docid}/NAME.tsv`` and
+``{dataset}/{docid}/{recipe}/NAME.tsv``; NAME is the rule, and after a dot what one of its jobs makes. A stage that was
+stopped and resumed shows its last run there. What GPUs were taken for is from the log of the trained model, which goes
+on where a training does.
 """
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ddro.command import UserError
 from ddro.tables import STAGES, SYSTEMS
+from ddro.training_log import LOG, read_training_log
 
 
 class Stage(NamedTuple):
@@ -26,7 +29,11 @@ class Stage(NamedTuple):
     schemes: tuple[str, ...] = ()
     """The docid schemes that need it; empty: every one."""
     optional: bool = False
-    """Some data sets or recipes have another stage instead; then it isn't missing."""
+    """Some data sets or recipes have another stage instead, or none; then it isn't missing."""
+    owner: str | None = None
+    """The system whose recipe it belongs to, where a recipe takes the model that another one has trained."""
+    model: str | None = None
+    """The folder of the model that it trains."""
 
 
 class StageTime(NamedTuple):
@@ -37,10 +44,19 @@ class StageTime(NamedTuple):
     makes: tuple[str, ...]
     seconds: float | None
     peak_mib: float | None
+    gpu_seconds: float | None = None
+    gpu_wh: float | None = None
 
 
 _DATASET, _DOCID, _EXPERIMENT = 1, 2, 3
 _GENERATIVE = ("sft", "ddro")
+
+
+def _sft(stage: str) -> dict[str, Any]:
+    """What is common to the jobs of a stage of supervised fine-tuning; recipes may leave out all but the last."""
+    return {"owner": "sft", "optional": stage != STAGES[-1]}
+
+
 ORDER = (
     Stage(_DATASET, "fetch_awscli", optional=True),
     Stage(_DATASET, "fetch_file", optional=True),
@@ -56,22 +72,23 @@ ORDER = (
     Stage(_DATASET, "initialise_model", _GENERATIVE, optional=True),
     Stage(_DATASET, "fetch_model", _GENERATIVE, optional=True),
     Stage(_DOCID, "assign_docids", _GENERATIVE),
-    Stage(_DATASET, "finetune_doc2query", _GENERATIVE, optional=True),
+    Stage(_DATASET, "fetch_doc2query", _GENERATIVE, optional=True),
+    Stage(_DATASET, "finetune_doc2query", _GENERATIVE, optional=True, model="doc2query"),
     Stage(_DATASET, "generate_pseudo_queries", _GENERATIVE, optional=True),
     Stage(_DATASET, "gather_pseudo_queries", _GENERATIVE, optional=True),
     Stage(_DATASET, "read_pseudo_queries", _GENERATIVE, optional=True),
     Stage(_DATASET, "filter_pseudo_queries", _GENERATIVE, optional=True),
     Stage(_DATASET, "describe_pseudo_queries", (), optional=True),
     Stage(_DATASET, "judge_pseudo_queries", _GENERATIVE, optional=True),
-    *(Stage(_EXPERIMENT, f"build_instances.{stage}", _GENERATIVE) for stage in STAGES),
-    *(Stage(_EXPERIMENT, f"train_sft.{stage}", _GENERATIVE) for stage in STAGES),
+    *(Stage(_EXPERIMENT, f"build_instances.{stage}", _GENERATIVE, **_sft(stage)) for stage in STAGES),
+    *(Stage(_EXPERIMENT, f"train_sft.{stage}", _GENERATIVE, **_sft(stage), model=f"sft/{stage}") for stage in STAGES),
     Stage(_DATASET, "index_bm25", ("bm25", "ddro")),
     Stage(_DATASET, "search_bm25.train", ("ddro",)),
     Stage(_DATASET, "search_bm25.validation", ("ddro",)),
     Stage(_DATASET, "search_bm25.test", ("bm25",)),
-    Stage(_EXPERIMENT, "mine_negatives.train", ("ddro",)),
-    Stage(_EXPERIMENT, "mine_negatives.validation", ("ddro",)),
-    Stage(_EXPERIMENT, "train_ddro", ("ddro",)),
+    Stage(_EXPERIMENT, "mine_negatives.train", ("ddro",), owner="ddro"),
+    Stage(_EXPERIMENT, "mine_negatives.validation", ("ddro",), owner="ddro"),
+    Stage(_EXPERIMENT, "train_ddro", ("ddro",), owner="ddro", model="ddro"),
     Stage(_DOCID, "build_trie", _GENERATIVE),
     Stage(_EXPERIMENT, "retrieve.sft.test", ("sft",)),
     Stage(_EXPERIMENT, "gather_run.sft.test", ("sft",)),
@@ -84,32 +101,41 @@ ORDER = (
 """In the order of the story. Files of other names come last and count for no system."""
 
 
-def stage_times(benchmarks: Path, experiment: str) -> list[StageTime]:
+def stage_times(results: Path, experiment: str, makers: Mapping[str, str] | None = None) -> list[StageTime]:
     """Return the stages of ``experiment`` (dataset/docid/recipe), without numbers where one has no file.
 
+    Args:
+        results: the folder that all stages write to.
+        makers: system -> the recipe that has trained its model, where it isn't the experiment's own.
+
     Raises:
-        UserError: what `read_benchmark` refuses.
+        UserError: what `read_benchmark` or `read_training_log` refuses.
     """
-    parts = experiment.split("/")
-    folders = {depth: "/".join(parts[:depth]) for depth in (_DATASET, _DOCID, _EXPERIMENT)}
-    unread = {(depth, file.stem) for depth, folder in folders.items() for file in (benchmarks / folder).glob("*.tsv")}
+    dataset, docid, recipe = experiment.split("/")
+    benchmarks = results / "benchmarks"
+    folders = {_DATASET: dataset, _DOCID: f"{dataset}/{docid}", _EXPERIMENT: experiment}
+    unread = {(folder, file.stem) for folder in folders.values() for file in (benchmarks / folder).glob("*.tsv")}
     times = []
 
-    def add(depth: int, name: str, makes: tuple[str, ...], known: bool = True) -> None:
-        numbers = read_benchmark(benchmarks / folders[depth] / f"{name}.tsv") if known else (None, None)
-        times.append(StageTime(folders[depth], name, makes, *numbers))
+    def add(folder: str, name: str, stage: Stage | None = None, known: bool = True) -> None:
+        numbers = read_benchmark(benchmarks / folder / f"{name}.tsv") if known else (None, None)
+        gpu = gpu_cost(results / folder / stage.model / LOG) if known and stage and stage.model else (None, None)
+        times.append(StageTime(folder, name, stage.makes if stage else (), *numbers, *gpu))
 
     for stage in ORDER:
-        jobs = {(depth, name) for depth, name in unread if depth == stage.depth and _is_job_of(name, stage.name)}
-        unread -= jobs
-        if stage.schemes and parts[1] not in stage.schemes:
+        folder = folders[stage.depth]
+        if stage.owner in (makers or {}):
+            folder = f"{folders[_DOCID]}/{makers[stage.owner]}"
+        jobs = [file.stem for file in (benchmarks / folder).glob("*.tsv") if _is_job_of(file.stem, stage.name)]
+        unread -= {(folder, name) for name in jobs}
+        if stage.schemes and docid not in stage.schemes:
             continue
-        for depth, name in sorted(jobs, key=lambda job: _natural(job[1])):
-            add(depth, name, stage.makes)
+        for name in sorted(jobs, key=_natural):
+            add(folder, name, stage)
         if not jobs and not stage.optional:
-            add(stage.depth, stage.name, stage.makes, known=False)
-    for depth, name in sorted(unread):
-        add(depth, name, ())
+            add(folder, stage.name, stage, known=False)
+    for folder, name in sorted(unread):
+        add(folder, name)
     return times
 
 
@@ -125,10 +151,24 @@ def cost(times: Iterable[StageTime], system: str) -> tuple[float | None, float |
     return (None if not own or None in seconds else sum(seconds)), max(peaks, default=None)
 
 
-def training_seconds(times: Iterable[StageTime], system: str) -> float | None:
-    """Return the seconds of the SFT stages and of DDRO that made ``system``; None when one isn't known, or for none."""
-    own = [time.seconds for time in times if system in time.makes and time.name.startswith(("train_sft", "train_ddro"))]
-    return sum(own) if own and None not in own else None
+def training_cost(times: Iterable[StageTime], system: str) -> tuple[float | None, float | None, float | None]:
+    """Return seconds, GPU seconds and watt hours of the SFT stages and of DDRO that made ``system``.
+
+    Each is None when that of one stage isn't known, or there is none.
+    """
+    own = [time for time in times if system in time.makes and time.name.startswith(("train_sft", "train_ddro"))]
+    columns = list(zip(*((time.seconds, time.gpu_seconds, time.gpu_wh) for time in own), strict=True)) or [()] * 3
+    return tuple(sum(column) if column and None not in column else None for column in columns)
+
+
+def gpu_cost(log: Path) -> tuple[float | None, float | None]:
+    """Return the GPU seconds and the watt hours that a training has logged, each None where it has not."""
+    if not log.is_file():
+        return None, None
+    records = read_training_log(log)
+    logged = ([record[name] for record in records if name in record] for name in ("gpu_seconds", "gpu_wh"))
+    seconds, watt_hours = (sum(values) if values else None for values in logged)
+    return seconds, watt_hours
 
 
 def read_benchmark(path: Path) -> tuple[float, float | None]:

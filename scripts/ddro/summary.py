@@ -10,7 +10,7 @@ from typing import Any
 from ddro.published import Difference
 from ddro.show_tables import Table
 from ddro.significance import holm
-from ddro.stage_times import StageTime, cost, training_seconds
+from ddro.stage_times import StageTime, cost, training_cost
 from ddro.tables import MEASURES
 
 Row = dict[str, str | int | float | None]
@@ -24,10 +24,13 @@ COLUMNS = (
     *(f"{test}_vs_{baseline}" for test in TESTS for baseline in BASELINES),
     *(f"{kind}_{name}" for kind in ("paper", "verdict") for name in ("MRR@10", "R@1", "R@5", "R@10")),
     *("beams", "queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib", "device"),
-    *("training_seconds", "seconds", "peak_mib"),
+    *("training_seconds", "training_gpu_seconds", "training_gpu_wh", "seconds", "peak_mib"),
 )
 _WHOLE_NUMBERS = ("n_queries", "n_seen", "n_unseen", "peak_mib", "beams")
-_ONE_DECIMAL = ("seconds", "training_seconds", "queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib")
+_ONE_DECIMAL = (
+    *("seconds", "gpu_seconds", "gpu_wh", "training_seconds", "training_gpu_seconds", "training_gpu_wh"),
+    *("queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib"),
+)
 
 NOTES = {
     "query": "one instance per query, with all its relevant documents",
@@ -74,7 +77,8 @@ def summary_row(
         row[f"paper_{difference.measure}"] = difference.theirs
         row[f"verdict_{difference.measure}"] = difference.verdict
     row |= {name: value for name, value in efficiency.items() if name in COLUMNS}
-    row["training_seconds"] = training_seconds(times, system)
+    names = ("training_seconds", "training_gpu_seconds", "training_gpu_wh")
+    row |= dict(zip(names, training_cost(times, system), strict=True))
     row["seconds"], row["peak_mib"] = cost(times, system)
     return row
 
@@ -128,6 +132,7 @@ def tables(
     protocols = "; ".join(
         f"{name}: {note}" for name, note in NOTES.items() if name in {row["protocol"] for row in rows}
     )
+    costs = ("seconds", "peak_mib", "gpu_seconds", "gpu_wh")
     shown = [
         select("Measures", f"Means over the test queries. Protocol {protocols}.", "protocol", "n_queries", *MEASURES),
         _intervals(rows),
@@ -146,17 +151,19 @@ def tables(
         select(
             "Efficiency",
             "Queries a second and milliseconds a query (median and 95th percentile of its share of a batch) of the "
-            "beam search; index: the trie's arrays, or Lucene's folder; training_seconds: of the SFT stages and "
-            "of DDRO; seconds: of all stages that made the system, one after another; peak_mib: memory of the largest.",
+            "beam search; index: the trie's arrays, or Lucene's folder; training: of the SFT stages and of DDRO, in "
+            "seconds, and where they ran on GPUs in seconds and watt hours of these; seconds: of all stages that made "
+            "the system, one after another; peak_mib: memory of the largest.",
             *("beams", "queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib", "device"),
-            *("training_seconds", "seconds", "peak_mib"),
+            *("training_seconds", "training_gpu_seconds", "training_gpu_wh", "seconds", "peak_mib"),
         ),
         Table(
             "Stages",
-            "Wall-clock seconds and peak memory of each job as Snakemake measured it; - where it did not.",
-            ("where", "stage", "seconds", "peak_mib"),
+            "Wall-clock seconds and peak memory of each job as Snakemake measured it, and what a training took of "
+            "GPUs; - where it isn't known, or there was none.",
+            ("where", "stage", *costs),
             [
-                [time.where, time.name, _cell("seconds", time.seconds), _cell("peak_mib", time.peak_mib)]
+                [time.where, time.name, *(_cell(name, getattr(time, name)) for name in costs)]
                 for time in dict.fromkeys(times)
             ],
         ),

@@ -27,12 +27,14 @@ from transformers import (
 from transformers.integrations import TensorBoardCallback
 
 from ddro.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
-from ddro.checkpoints import LOG, Checkpoints, KeepCheckpoints, has_ended
+from ddro.checkpoints import Checkpoints, KeepCheckpoints, has_ended
 from ddro.command import UserError, log
 from ddro.files import whole
+from ddro.gpu_cost import SPENT, GpuCost
 from ddro.processes import is_first_process, process_count
 from ddro.seq2seq import save
 from ddro.throughput import Throughput
+from ddro.training_log import LOG
 from ddro.validation import ValidationRetrieval
 
 MRR = "eval_mrr@10"
@@ -87,7 +89,7 @@ def trainer_arguments(
 
 
 class PipelineTrainer(Trainer):
-    """A Trainer with batches of like length, validation by retrieval, and rates in its log.
+    """A Trainer with batches of like length, validation by retrieval, and rates and cost in its log.
 
     A data set has a column ``length``; `retrieval` is None where nothing is retrieved.
     """
@@ -96,6 +98,7 @@ class PipelineTrainer(Trainer):
         self.retrieval = retrieval
         super().__init__(*args, **kwargs)
         self.throughput = Throughput(self.model, self.accelerator.num_processes)
+        self.gpu_cost = GpuCost(self.args.device, self.accelerator.num_processes)
 
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> BatchesOfLikeLength:
         args, dataset = self.args, self.train_dataset if train_dataset is None else train_dataset
@@ -114,6 +117,7 @@ class PipelineTrainer(Trainer):
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
             logs |= self.throughput.rates()
+        logs |= self.gpu_cost.spent()
         super().log(logs, *args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
@@ -289,9 +293,13 @@ def write_training_log(trainer: Trainer, stage: str, folder: Path) -> None:
     """Write the Trainer's records as JSON lines: those of one step and kind on one line, with the stage's name."""
     records: dict[tuple[int, bool], dict[str, Any]] = {}
     for record in trainer.state.log_history:
-        if "train_runtime" in record:
+        ended = "train_runtime" in record
+        spent = {name: record[name] for name in SPENT if name in record}
+        if ended and not spent:
             continue
-        evaluation = any(name.startswith("eval_") for name in record)
-        records.setdefault((record["step"], evaluation), {"stage": stage}).update(record)
+        evaluation = ended or any(name.startswith("eval_") for name in record)
+        line = records.setdefault((record["step"], evaluation), {"stage": stage, "step": record["step"]})
+        spent = {name: line.get(name, 0) + value for name, value in spent.items()}
+        line.update(spent if ended else record | spent)
     with whole(folder / LOG) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in records.values()), encoding="utf-8")

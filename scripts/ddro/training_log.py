@@ -10,6 +10,7 @@ from typing import Any
 from ddro.command import UserError
 
 Record = dict[str, Any]
+LOG = "training_log.jsonl"  # tells times, which differ from run to run
 
 
 def read_training_log(path: Path | str) -> list[Record]:

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVS = ROOT / "envs"
 FAMILIES = ["data", "docids", "training", "bm25", "evaluation", "workflow"]
 TORCH = {"torch": "2.13.0"}
-WITH_TORCH = re.compile(r"triton|(nvidia|cuda)-.*")
+WITH_TORCH = re.compile(r"triton|(nvidia|cuda)-(?!ml-py$).*")
 """Packages that come with the CUDA build of torch."""
 
 RULES = [

@@ -1,5 +1,6 @@
 import csv
 import io
+import json
 from html.parser import HTMLParser
 
 import pytest
@@ -9,7 +10,7 @@ from ddro.command import UserError
 from ddro.files import write_json
 from ddro.published import differences
 from ddro.show_tables import Table, to_html, to_markdown
-from ddro.stage_times import StageTime, cost, read_benchmark, stage_times, training_seconds
+from ddro.stage_times import StageTime, cost, read_benchmark, stage_times, training_cost
 from ddro.summary import COLUMNS, correct, summary_row, tables, to_csv
 from ddro.tables import MEASURES, SYSTEMS
 
@@ -98,15 +99,16 @@ def test_bad_benchmark_file(tmp_path, text):
 
 
 def test_stages_of_an_experiment_in_the_order_of_the_story(tmp_path):
-    write_benchmark(tmp_path / "awscli", "sample_corpus", 1, 100)
-    write_benchmark(tmp_path / "awscli", "index_bm25", 2, 200)
-    write_benchmark(tmp_path / "awscli", "embed_documents.10", 3, 300)
-    write_benchmark(tmp_path / "awscli", "embed_documents.2", 4, 400)
-    write_benchmark(tmp_path / "awscli", "fetch_awscli", 5, 500)
-    write_benchmark(tmp_path / "awscli", "something_new", 6, 600)
-    write_benchmark(tmp_path / "awscli/pq/demo", "train_ddro", 7, 700)
-    write_benchmark(tmp_path / "awscli/pq/other", "train_ddro", 8, 800)
-    write_benchmark(tmp_path / "nq", "sample_corpus", 9, 900)
+    benchmarks = tmp_path / "benchmarks"
+    write_benchmark(benchmarks / "awscli", "sample_corpus", 1, 100)
+    write_benchmark(benchmarks / "awscli", "index_bm25", 2, 200)
+    write_benchmark(benchmarks / "awscli", "embed_documents.10", 3, 300)
+    write_benchmark(benchmarks / "awscli", "embed_documents.2", 4, 400)
+    write_benchmark(benchmarks / "awscli", "fetch_awscli", 5, 500)
+    write_benchmark(benchmarks / "awscli", "something_new", 6, 600)
+    write_benchmark(benchmarks / "awscli/pq/demo", "train_ddro", 7, 700)
+    write_benchmark(benchmarks / "awscli/pq/other", "train_ddro", 8, 800)
+    write_benchmark(benchmarks / "nq", "sample_corpus", 9, 900)
     times = stage_times(tmp_path, "awscli/pq/demo")
     known = [(time.where, time.name, time.seconds) for time in times if time.seconds is not None]
     assert known == [
@@ -125,6 +127,31 @@ def test_stages_of_an_experiment_in_the_order_of_the_story(tmp_path):
     assert not any(name.name.startswith("embed") for name in stage_times(tmp_path, "awscli/tu/demo"))
 
 
+def write_log(folder, *records):
+    folder.mkdir(parents=True)
+    lines = (json.dumps({"stage": "any", "step": step} | record) for step, record in enumerate(records))
+    (folder / "training_log.jsonl").write_text("\n".join(lines))
+
+
+def test_a_recipe_that_takes_the_models_of_another_shows_what_these_took(tmp_path):
+    for stage in ("search_pretrain", "finetune"):  # without pretrain
+        write_benchmark(tmp_path / "benchmarks/d/pq/first", f"train_sft.{stage}", 10, 1)
+    write_benchmark(tmp_path / "benchmarks/d/pq/first", "train_ddro", 100, 1)
+    write_benchmark(tmp_path / "benchmarks/d/pq/second", "train_ddro", 1000, 1)
+    write_log(tmp_path / "d/pq/first/sft/finetune", {"gpu_seconds": 4.0, "gpu_wh": 1.0}, {}, {"gpu_seconds": 4.5})
+    write_log(tmp_path / "d/pq/first/sft/search_pretrain", {"loss": 1.0, "gpu_seconds": 3.0})
+    write_log(tmp_path / "d/pq/second/ddro", {"gpu_seconds": 80.0, "gpu_wh": 2.0})
+    times = stage_times(tmp_path, "d/pq/second", {"sft": "first", "ddro": "second"})
+    training = [time for time in times if time.name.startswith("train_")]
+    assert [(time.where, *time[1:2], *time[3:]) for time in training if time.name != "train_pq_codebook"] == [
+        ("d/pq/first", "train_sft.search_pretrain", 10, 1, 3.0, None),
+        ("d/pq/first", "train_sft.finetune", 10, 1, 8.5, 1.0),
+        ("d/pq/second", "train_ddro", 1000, 1, 80.0, 2.0),
+    ]
+    assert training_cost(times, "sft") == (20, 11.5, None)
+    assert training_cost(times, "ddro") == (1020, 91.5, None)
+
+
 def test_cost_is_the_sum_of_what_made_a_system_and_the_largest_peak():
     times = [
         StageTime("d", "sample_corpus", SYSTEMS, 1.0, 50.0),
@@ -136,7 +163,7 @@ def test_cost_is_the_sum_of_what_made_a_system_and_the_largest_peak():
     assert cost(times, "sft") == (5.0, 70.0)
     assert cost(times, "ddro") == (None, 70.0)
     assert cost([], "ddro") == (None, None)
-    assert [training_seconds(times, system) for system in SYSTEMS] == [None, 4.0, None]
+    assert [training_cost(times, system)[0] for system in SYSTEMS] == [None, 4.0, None]
 
 
 ROWS = correct(
@@ -184,7 +211,8 @@ def test_tables_to_read():
     stage = StageTime("awscli", "sample_corpus", SYSTEMS, 1.26, 99.5)
     key = ("awscli/pq/demo", "ddro")
     lines = differences({"R@1": 0.4123}, {"R@1": 0.4}, BOUNDS)
-    times = [stage, stage, StageTime("awscli", "gone", (), None, None)]
+    trained = StageTime("awscli", "train_ddro", ("ddro",), 7.0, 5.0, 6.5, 0.21)
+    times = [stage, stage, trained, StageTime("awscli", "gone", (), None, None)]
     shown = {table.title: table for table in tables(ROWS, {key: lines}, {key: metrics(0.5)["slices"]}, times)}
     assert shown["Measures"].header == ("experiment", "system", "protocol", "n_queries", *MEASURES)
     assert shown["Measures"].rows[1] == [*key, "query", "160", *["0.6123"] * 7]
@@ -203,7 +231,11 @@ def test_tables_to_read():
         "-",
     ]
     assert shown["Slices of the queries"].rows == [[*key, "query words", "1-4", "7", "0.5000", "0.5000"]]
-    assert shown["Stages"].rows == [["awscli", "sample_corpus", "1.3", "100"], ["awscli", "gone", "-", "-"]]
+    assert shown["Stages"].rows == [
+        ["awscli", "sample_corpus", "1.3", "100", "-", "-"],
+        ["awscli", "train_ddro", "7.0", "5", "6.5", "0.2"],
+        ["awscli", "gone", "-", "-", "-", "-"],
+    ]
     assert all(len(row) == len(table.header) for table in shown.values() for row in table.rows)
     assert "Beside the paper" not in [table.title for table in tables(ROWS, {}, {}, [])]
 

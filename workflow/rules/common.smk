@@ -103,9 +103,8 @@ MADE_WITH = {"sft": ["seed", "instances", "sft", "decoding.max_query_tokens"]}
 MADE_WITH["ddro"] = [*MADE_WITH["sft"], "negatives", "ddro"]
 
 
-def maker(wildcards, system):
+def maker(own, system):
     """The first experiment with the same documents, docids and settings for this model: it trains, others take it."""
-    own = experiment_of(wildcards)
 
     def made_with(experiment):
         return options(experiment.settings, MADE_WITH[system])
@@ -137,7 +136,7 @@ def model_of(system=None):
 
     def of_job(wildcards):
         name = system or wildcards.system
-        made = maker(wildcards, name)
+        made = maker(experiment_of(wildcards), name)
         return f"results/{made.dataset}/{made.docid}/{made.recipe}/{'sft/finetune' if name == 'sft' else name}"
 
     return of_job
@@ -145,7 +144,7 @@ def model_of(system=None):
 
 def trained_models(wildcards):
     """An input function: the model after each stage of supervised fine-tuning, and after DDRO."""
-    made = maker(wildcards, "sft")
+    made = maker(experiment_of(wildcards), "sft")
     folder = f"results/{made.dataset}/{made.docid}/{made.recipe}/sft"
     return [*(f"{folder}/{stage}" for stage in sft_stages(made)), model_of("ddro")(wildcards)]
 

@@ -280,11 +280,14 @@ rule summarise:
         "../../envs/evaluation.yaml"
     params:
         code=code("summarise"),
-        experiments=NAMES,
+        experiments=" ".join(NAMES),
+        sft=" ".join(maker(experiment, "sft").recipe for experiment in EXPERIMENTS),
+        ddro=" ".join(maker(experiment, "ddro").recipe for experiment in EXPERIMENTS),
     message:
         "Writing the table of all experiments"
     shell:
-        "python scripts/summarise.py --results results --experiments {params.experiments} --expected {input.expected}"
+        "python scripts/summarise.py --results results --experiments {params.experiments} --sft-recipes {params.sft}"
+        " --ddro-recipes {params.ddro} --expected {input.expected}"
         " --output-csv {output.csv} --output-markdown {output.markdown} --output-html {output.html} 2>&1 | tee {log}"
 
 

@@ -5,7 +5,6 @@ A stopped run goes on after its last whole shard.
 
 import argparse
 import hashlib
-import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--model",
         required=True,
-        help="an id on the Hugging Face hub, a folder, or package:NAME, the model inside an installed Python package",
+        help="a folder (see fetch_embedding_model.py), or package:NAME, the model inside an installed Python package",
     )
     options.add_argument("--dimension", type=int, help="dimension that the vectors must have (default: the model's)")
     options.add_argument("--max-tokens", type=int, help="tokens of a document that are read (default: the model's)")
@@ -74,27 +73,24 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("%d vectors of %d dimensions, from at most %s tokens", len(texts), dimension, model.max_seq_length)
 
 
-def model_location(model: str) -> tuple[str, bool]:
-    """Where sentence-transformers finds ``model`` (a folder or an id on the hub), and whether it is on this machine."""
+def model_folder(model: str) -> str:
+    """Where sentence-transformers finds ``model``."""
     from ddro.packages import package_folder
 
     scheme, _, name = model.partition(":")
     if scheme != "package":
-        return model, Path(model).is_dir()
+        return model
     package = package_folder(name)
     found = sorted(package.rglob("modules.json"))  # every saved sentence-transformers model has this file
     if len(found) != 1:
         raise UserError(
             f"--model {model}: {len(found)} sentence-transformers models are in {package}; there must be 1."
         )
-    return str(found[0].parent), True
+    return str(found[0].parent)
 
 
 def load_model(model: str, max_tokens: int | None) -> "SentenceTransformer":
-    """Load the model, in bfloat16 onto a GPU if there is one; ``package:NAME`` and folders without the network."""
-    location, local = model_location(model)
-    if local:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported
+    """Load the model, in bfloat16 onto a GPU if there is one."""
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
@@ -104,12 +100,12 @@ def load_model(model: str, max_tokens: int | None) -> "SentenceTransformer":
     half = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     settings = {"use_safetensors": True, "dtype": torch.bfloat16 if half else torch.float32}
     try:
-        loaded = SentenceTransformer(location, device=device, local_files_only=local, model_kwargs=settings)
+        loaded = SentenceTransformer(model_folder(model), device=device, local_files_only=True, model_kwargs=settings)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
-            f"--model {model}: no such folder, and not to be had from the hub either, or it is no model of "
-            f"sentence-transformers with safetensors weights ({reason[0]})."
+            f"--model {model}: no such folder, or no model of sentence-transformers with safetensors weights in it "
+            f"({reason[0]})."
         ) from error
     if max_tokens is not None:
         if loaded.max_seq_length is not None and max_tokens > loaded.max_seq_length:
@@ -179,4 +175,4 @@ def _fingerprint(texts: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    run(parser(), main, hub=True)
+    run(parser(), main)

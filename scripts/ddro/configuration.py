@@ -195,6 +195,8 @@ def contradictions(experiment: Experiment) -> Iterator[str]:
         )
     if (model := settings["model"])["source"] == "scratch" and model["revision"] is not None:
         yield "model.revision has no meaning with model.source scratch. Remove it or name a model."
+    if (model := settings["embedding"])["model"].startswith("package:") and model["revision"] is not None:
+        yield f"embedding.revision has no meaning with embedding.model {model['model']}. Write null."
 
 
 def disagreements(experiments: Iterable[Experiment]) -> Iterator[str]:

@@ -66,6 +66,7 @@ ORDER = (
     Stage(_DATASET, "read_ir_datasets", optional=True),
     Stage(_DATASET, "sample_corpus"),
     Stage(_DATASET, "split_queries"),
+    Stage(_DATASET, "fetch_embedding_model", _GENERATIVE, schemes=("pq", "rq"), optional=True),
     Stage(_DATASET, "embed_documents", _GENERATIVE, schemes=("pq", "rq")),
     Stage(_DATASET, "train_pq_codebook", _GENERATIVE, schemes=("pq",)),
     Stage(_DATASET, "train_rq_codebook", _GENERATIVE, schemes=("rq",)),

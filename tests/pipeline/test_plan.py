@@ -99,7 +99,7 @@ def test_the_jobs_of_each_configuration(plan):
         data_sets, experiments, others = 1, 1, {"fetch_awscli": 1, "initialise_model": 1}
     else:
         data_sets, experiments = 2, 4
-        others = {"fetch_file": 7, "read_msmarco": 1, "read_nq": 1, "fetch_model": 2}
+        others = {"fetch_file": 7, "read_msmarco": 1, "read_nq": 1, "fetch_model": 2, "fetch_embedding_model": 2}
     assert planned.jobs == (
         {rule: count * experiments for rule, count in of_an_experiment.items()}
         | {rule: count * data_sets for rule, count in of_a_data_set.items()}

@@ -338,6 +338,10 @@ def test_a_recipe_file_that_is_no_recipe(copy_of_project, text, message):
             {"model": {"source": "scratch", "revision": "main"}},
             "model.revision has no meaning with model.source scratch. Remove it or name a model.",
         ),
+        (
+            {"embedding": {"model": "package:x", "revision": "main"}},
+            "embedding.revision has no meaning with embedding.model package:x. Write null.",
+        ),
     ],
 )
 def test_contradictions(recipe, message):

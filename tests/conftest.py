@@ -1,10 +1,16 @@
 """What all tests share."""
 
+import os
 import shutil
 import sys
 from pathlib import Path
 
-import pytest
+# Of several workers each has its share of the processors; before torch is imported.
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, os.cpu_count() // workers)))
+
+import pytest  # noqa: E402
+from filelock import FileLock  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
@@ -18,11 +24,25 @@ def root() -> Path:
     return ROOT
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let a worker have the tests of a file together, and those of the system, which last longest, first."""
+    system = ROOT / "tests/system"
+    items.sort(key=lambda item: not item.path.is_relative_to(system))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("system" if item.path.is_relative_to(system) else item.path.name))
+
+
 @pytest.fixture(scope="session")
-def finished_slice(tmp_path_factory) -> Path:
+def finished_slice(tmp_path_factory, worker_id) -> Path:
     """A copy of the project in which the slice has run to its end. Only read it; see `own_slice`."""
-    folder = copy_of_project(tmp_path_factory.mktemp("slice"))
-    snakemake(folder)
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder if worker_id == "master" else folder.parent) / "slice"  # one for all workers
+    with FileLock(f"{folder}.lock"):
+        if not Path(f"{folder}.finished").exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            snakemake(copy_of_project(folder))
+            Path(f"{folder}.finished").touch()
     return folder
 
 

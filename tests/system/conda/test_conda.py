@@ -16,6 +16,7 @@ from project import ENVIRONMENT, snakemake
 
 JOBS = {  # by their logs: the environment, and a result to ask for
     "split_queries": ("data", "results/awscli/split_report.json"),
+    "index_bm25": ("bm25", "results/awscli/bm25/index"),
     "evaluate.bm25.test": ("evaluation", "results/awscli/pq/tiny/metrics/bm25.test.json"),
 }
 # A job of this copy tells of its interpreter when it ends.

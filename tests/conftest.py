@@ -24,6 +24,7 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let a worker have the tests of a file together, and those of the system, which last longest, first."""
     system = ROOT / "tests/system"

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -147,20 +146,6 @@ def test_a_job_waits_for_a_drained_node(project):
             cluster.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
     assert process.returncode == 0, output
     assert [(one["JobId"], one["JobState"]) for one in new_jobs(before)] == [(job["JobId"], "COMPLETED")]
-
-
-def test_a_controller_that_is_away_for_a_while_is_asked_again(project):
-    """Longer than the twenty seconds after which the plugin, left to itself, forgets its jobs and waits for ever."""
-    (project / RUN).unlink(missing_ok=True)
-    before = jobs()
-    with in_background(project, RUN, "--retries", "0") as process:
-        wait_for_state("RUNNING", before)
-        cluster.kill("slurmctld")
-        time.sleep(30)
-        cluster.start_controller()
-        output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert [job["JobState"] for job in new_jobs(before)] == ["COMPLETED"]
 
 
 def test_without_a_controller_a_submission_fails_in_time_and_says_so(project):

@@ -14,7 +14,7 @@ demo: env
 	@echo && cat results/summary.md && echo && echo "HTML report: $(CURDIR)/results/report.html"
 
 test: env
-	@python -m pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	@python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # A page in the browser, on this machine only, for the results that are here.
 search: env

@@ -24,13 +24,9 @@ def root() -> Path:
     return ROOT
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let a worker have the tests of a file together, and those of the system, which last longest, first."""
-    system = ROOT / "tests/system"
-    items.sort(key=lambda item: not item.path.is_relative_to(system))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("system" if item.path.is_relative_to(system) else item.path.name))
+    """Begin with what takes longest, lest one worker is busy with it when the others have nothing left."""
+    items.sort(key=lambda item: item.path.name != "test_kill.py")
 
 
 @pytest.fixture(scope="session")

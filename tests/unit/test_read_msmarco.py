@@ -145,7 +145,7 @@ def test_invalid_lines_are_counted(tmp_path):
     ("changed", "message"),
     [
         ({"documents": "D1 http://a.org Title Body\n"}, "documents.gz: 1 of 1 lines are invalid"),
-        ({"documents": gzip.compress(FILES["documents"].encode())[:-9]}, "documents.gz: damaged or cut off"),
+        ({"documents": gzip.compress(FILES["documents"].encode(), mtime=0)[:-9]}, "documents.gz: damaged or cut off"),
         ({"documents": ""}, "documents.gz: the file is empty"),
         ({"documents": "D7\t\t\tother\n"}, "documents.gz: holds none of the 2 judged documents"),
         ({"train_qrels": "10 0 D1 0\n"}, "train-qrels.gz: no document is relevant"),

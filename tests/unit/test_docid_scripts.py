@@ -129,8 +129,7 @@ def test_where_a_model_is(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="0 sentence-transformers models are in"):
         embed_documents.model_folder("package:packaged_model_of_a_test")
     (package / "model" / "modules.json").touch()
-    expected = (str(package / "model"), True)
-    assert embed_documents.model_folder("package:packaged_model_of_a_test") == expected
+    assert embed_documents.model_folder("package:packaged_model_of_a_test") == str(package / "model")
     (package / "modules.json").touch()
     with pytest.raises(UserError, match="2 sentence-transformers models are in"):
         embed_documents.model_folder("package:packaged_model_of_a_test")

@@ -179,3 +179,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # a thread of rattler that outlives Python's own end makes it abort: seen once

@@ -62,7 +62,10 @@ def new_model(size: str) -> T5ForConditionalGeneration:
         vocab_size=WORDS + DOCID * 256, **SIZES[size], decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
         tie_word_embeddings=False,
     )  # fmt: skip
-    return T5ForConditionalGeneration(config)
+    model = T5ForConditionalGeneration(config)
+    # Logits such as an untrained model has: larger ones make gradients so small that processors multiply them slowly.
+    model.lm_head.weight.data.mul_(SIZES[size]["d_model"] ** -0.5)
+    return model
 
 
 def texts(count: int, longest: int, words: tuple[int, int] | None, generator: torch.Generator) -> list[list[int]]:

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -163,8 +164,40 @@ def test_a_killed_training_ends_with_the_same_weights(step, data, processes, tra
     assert any(name in start_weights and (start_weights[name] != found[name]).any() for name in found)
 
 
-@pytest.mark.parametrize("step", ["pretrain", "ddro"])
-def test_two_processes_train_as_one(step, root, data, processes, trained, tmp_path):
+def run_launched(root, name, arguments, environments):
+    """Run the script at once on as many machines as there are environments, each of them this one."""
+    script = [sys.executable, str(root / f"scripts/{name}.py"), *arguments]
+    started = [
+        subprocess.Popen(
+            script, env=os.environ | {"OMP_NUM_THREADS": "1"} | environment, stderr=subprocess.PIPE, text=True
+        )
+        for environment in environments
+    ]
+    try:
+        errors = [process.communicate(timeout=300)[1] for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert not any(process.returncode for process in started), "\n".join(text[-3000:] for text in errors)
+
+
+def machines_of_slurm(count):
+    """What Slurm tells a script that `srun` starts once on each of so many machines."""
+    common = {
+        "SLURM_STEP_NUM_NODES": str(count),
+        "SLURM_LAUNCH_NODE_IPADDR": "127.0.0.1",
+        "SLURM_JOB_ID": next(str(port) for port in range(20000 + os.getpid() % 10000, 40000) if is_free(port)),
+    }
+    return [common | {"SLURM_NODEID": str(number)} for number in range(count)]
+
+
+def is_free(port):
+    with socket.socket() as candidate:
+        return candidate.connect_ex(("127.0.0.1", port)) != 0
+
+
+@pytest.mark.parametrize(("step", "machines"), [("pretrain", 1), ("ddro", 1), ("pretrain", 2), ("ddro", 2)])
+def test_two_processes_train_as_one(step, machines, root, data, processes, trained, tmp_path):
     of, initial_of = trained
     models = []
     for count in (1, 2):
@@ -173,9 +206,7 @@ def test_two_processes_train_as_one(step, root, data, processes, trained, tmp_pa
         if count == 1:
             assert run_process(processes, (name, arguments)) == 0
         else:
-            script = [sys.executable, str(root / f"scripts/{name}.py"), *arguments]
-            done = subprocess.run(script, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
-            assert done.returncode == 0, done.stderr[-3000:]
+            run_launched(root, name, arguments, [{}] if machines == 1 else machines_of_slurm(machines))
         models.append(load_file(tmp_path / str(count) / "model.safetensors"))
     first = load_file(initial_of(step) / "model.safetensors")
     same = [name for name in first if first[name].shape == models[0][name].shape]

@@ -1,4 +1,4 @@
-"""A real Slurm on this machine for tests: one node with a declared GPU, on loopback, without systemd.
+"""A real Slurm on this machine for tests: two nodes with a declared GPU each, on loopback, without systemd.
 
     python tests/system/slurm/cluster.py start      # installs Debian's packages where they are missing; needs root
     sinfo; squeue
@@ -22,24 +22,23 @@ FOLDER = Path("/tmp/ddro-slurm")
 ETC = Path("/etc/slurm")
 OURS = "# Written by tests/system/slurm/cluster.py: a cluster for tests on this machine alone.\n"
 PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge"]
-PROGRAMS = ["munged", "slurmctld", "slurmd"]
+NODES = ["ddro1", "ddro2"]
 
-# The node claims more cores and memory than the machine has, so that the jobs of the real profile fit. Memory is looked
+# A node claims more cores and memory than the machine has, so that the jobs of the real profile fit. Memory is looked
 # at each second, and a job that takes more than it asked for is killed.
 SLURM_CONF = """
 ClusterName=ddro-tests
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort=16817
-SlurmdPort=16818
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket
 StateSaveLocation={folder}/controller
-SlurmdSpoolDir={folder}/node
+SlurmdSpoolDir={folder}/%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -55,7 +54,9 @@ KillWait=1
 ReturnToService=2
 SlurmdParameters=config_overrides
 GresTypes=gpu
-NodeName={host} NodeAddr=127.0.0.1 CPUs=64 RealMemory=262144 Gres=gpu:1 State=UNKNOWN
+NodeName=DEFAULT CPUs=64 RealMemory=262144 Gres=gpu:1 State=UNKNOWN
+NodeName=ddro1 NodeHostname={host} NodeAddr=127.0.0.1 Port=16818
+NodeName=ddro2 NodeHostname={host} NodeAddr=127.0.0.1 Port=16819
 PartitionName=tests Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 GRES_CONF = "Name=gpu File=/dev/null\n"  # it must be a character device
@@ -77,7 +78,7 @@ def require() -> None:
 
 
 def installed() -> bool:
-    return all(shutil.which(name) for name in PROGRAMS)
+    return all(shutil.which(name) for name in ("munged", "slurmctld", "slurmd"))
 
 
 def install() -> None:
@@ -92,12 +93,12 @@ def install() -> None:
 
 
 def start() -> None:
-    """Start the cluster, and return when its node takes jobs; a cluster of ours that runs is stopped first."""
+    """Start the cluster, and return when its nodes take jobs; a cluster of ours that runs is stopped first."""
     require()
     install()
     stop()
     shutil.rmtree(FOLDER, ignore_errors=True)
-    for name in ("munge", "controller", "node"):
+    for name in ("munge", "controller", *NODES):
         (FOLDER / name).mkdir(mode=0o755, parents=True)
     key = FOLDER / "munge/key"
     key.touch(mode=0o400)
@@ -110,8 +111,9 @@ def start() -> None:
     options = [f"--{option}={munge / name}" for option, name in names.items()]
     call("munged", *options, f"--pid-file={FOLDER / 'munged.pid'}")
     start_controller()
-    call("slurmd")
-    wait_for(lambda: state() == "idle", "the node to be idle")
+    for node in NODES:
+        call("slurmd", "-N", node)
+    wait_for(lambda: state() == "idle", "the nodes to be idle")
 
 
 def start_controller() -> None:
@@ -121,7 +123,7 @@ def start_controller() -> None:
 
 
 def state() -> str:
-    """The state of the node, as sinfo shows it."""
+    """The state of the nodes, as sinfo shows it: a line for each that any of them is in."""
     return subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True).stdout.strip()
 
 
@@ -129,16 +131,18 @@ def stop() -> None:
     """End the jobs and the daemons, and remove our files in /etc/slurm; FOLDER stays, with the logs."""
     if (FOLDER / "slurmctld.pid").exists():
         subprocess.run(["timeout", "-k", "1", "10", "scancel", "--user=root"], capture_output=True)
-    for name in reversed(PROGRAMS):
+    for node in NODES:
+        kill("slurmd", node)
+    for name in ("slurmctld", "munged"):
         kill(name)
     for path in (ETC / "slurm.conf", ETC / "gres.conf"):
         if path.exists() and path.read_text().startswith(OURS):
             path.unlink()
 
 
-def kill(name: str) -> None:
+def kill(name: str, node: str | None = None) -> None:
     """End one of our daemons, by the process id that it has written."""
-    path = FOLDER / f"{name}.pid"
+    path = FOLDER / f"{node or name}.pid"
     if not path.exists():
         return
     pid = int(path.read_text())

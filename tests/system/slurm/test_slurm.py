@@ -1,10 +1,11 @@
-"""`snakemake --profile slurm` on a real Slurm: a change, little memory, a cancelled job, a drained node, no controller.
+"""`snakemake --profile slurm` on a real Slurm: a change, a training on two machines, and what may go wrong.
 
-The jobs are those of the slice, the resources those of the profile; the node claims to have them.
+The jobs are those of the slice, the resources those of the profile; the nodes claim to have them.
 """
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ import cluster
 
 PROFILES = ["--profile", "slurm", "--profile", "tests/system/slurm/profile"]
 RUN = f"{EXPERIMENT}/runs/ddro.test/1-of-1.parquet"
+MODEL = f"{EXPERIMENT}/sft/finetune"
 RETRIEVE = "rule_retrieve_wildcards_awscli_pq_tiny_ddro_test_1-of-1"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -129,21 +131,20 @@ def test_a_cancelled_job_is_named_with_its_logs_and_alone_runs_again(project):
     assert re.search(r"^retrieve +1\ntotal +1$", plan, flags=re.MULTILINE), plan
 
 
-def test_a_job_waits_for_a_drained_node(project):
+def test_a_job_waits_for_drained_nodes(project):
     (project / RUN).unlink(missing_ok=True)
     before = jobs()
-    node = cluster.call("sinfo", "--noheader", "--format=%n").strip()
-    cluster.call("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")
+    cluster.call("scontrol", "update", "NodeName=ALL", "State=DRAIN", "Reason=test")
     try:
         with in_background(project, RUN, "--retries", "0") as process:
             job = wait_for_state("PENDING", before)
             cluster.wait_for(lambda: "DRAINED" in new_jobs(before)[0]["Reason"], "the reason that the job waits", 60)
             assert process.poll() is None
-            cluster.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            cluster.call("scontrol", "update", "NodeName=ALL", "State=RESUME")
             output, _ = process.communicate(timeout=200)
     finally:
         if "drain" in cluster.state():
-            cluster.call("scontrol", "update", f"NodeName={node}", "State=RESUME")
+            cluster.call("scontrol", "update", "NodeName=ALL", "State=RESUME")
     assert process.returncode == 0, output
     assert [(one["JobId"], one["JobState"]) for one in new_jobs(before)] == [(job["JobId"], "COMPLETED")]
 
@@ -159,3 +160,20 @@ def test_without_a_controller_a_submission_fails_in_time_and_says_so(project):
     assert process.returncode == 1
     assert "Unable to contact slurm controller" in output, output
     assert "Error in rule retrieve" in output, output
+
+
+def test_a_training_on_two_machines(project):
+    """Asked for as README says: the processes find each other, and one of them writes."""
+    shutil.rmtree(project / MODEL)
+    before = jobs()
+    resources = {"nodes": 2, "tasks": 2, "tasks_per_gpu": 0, "gpu": 2, "cpus_per_task": 8, "mem_mb": 16000}
+    resources |= {"mpi": "srun", "launcher": "srun --nodes=2 --ntasks=2 --cpus-per-task=8"}
+    more = [f"train_sft:{name}={value}" for name, value in resources.items()]
+    snakemake(project, MODEL, *PROFILES, "--set-resources", *more, timeout=300)
+    (job,) = new_jobs(before)
+    assert (job["JobState"], job["NodeList"]) == ("COMPLETED", "ddro[1-2]")
+    log = (project / "results/logs/awscli/pq/tiny/train_sft.finetune.log").read_text()
+    assert re.findall(r" steps of (\d+) x", log) == ["2"], log
+    for node in cluster.NODES:
+        assert f"launch task StepId={job['JobId']}.0 " in (cluster.FOLDER / f"{node}.log").read_text()
+    assert (project / MODEL / "model.safetensors").exists()

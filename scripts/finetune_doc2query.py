@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.processes import use_processes
+    from ddro.processes import is_first_process, use_processes
 
     use_processes(arguments.processes)
     from transformers import TrainingArguments, set_seed
@@ -42,7 +42,8 @@ def main(arguments: argparse.Namespace) -> None:
     set_seed(arguments.seed)
     model, tokenizer = load_doc2query(arguments.model, dropout_rate=arguments.dropout)
     if not arguments.epochs:
-        save_whole(model, tokenizer, arguments.output)
+        if is_first_process():
+            save_whole(model, tokenizer, arguments.output)
         log.info("no epochs: %s is taken as it is", arguments.model)
         return
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])

@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from ddro.command import UserError, log, run
+from ddro.command import log, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,8 +27,6 @@ def main(arguments: argparse.Namespace) -> None:
         counts.update(metadata["counts"])
     tables = union_of_shards(arguments.shards, arguments.corpus, arguments.per_document, counts)
     write_with_metadata(tables, {"settings": settings, "counts": counts}, arguments.output)
-    if not counts["queries"]:
-        raise UserError(f"{arguments.corpus}: no document has any text, so there are no pseudo queries.")
     log.info(
         "%d pseudo queries of %d documents; %d repeat another of their document; left out: %d empty ones, and %d "
         "documents without text",

@@ -29,6 +29,7 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
     from ddro import doc2query, pseudo_queries
+    from ddro.code_hash import code_hash
     from ddro.seq2seq import be_quiet
 
     be_quiet()
@@ -54,6 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
         "device": writer.device,
         "compute_type": writer.compute_type,
         "model": pseudo_queries.model_hash(arguments.model),
+        "code": code_hash(Path(__file__)),
     }
     log.info("shard %s: %d blocks of %d documents", arguments.shard, len(blocks), pseudo_queries.BLOCK)
     log.info("%s, %s on %s", arguments.engine, writer.compute_type, writer.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
 from pathlib import Path
 
 import torch
@@ -176,13 +177,14 @@ def texts_of(tokenizer: PreTrainedTokenizerBase, written: Sequence[Sequence[int]
 def convert(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, compute_type: str) -> None:
     """Write a T5 in the format of CTranslate2 (4.8), whose own loader takes a T5 for scaled wherever it is tied.
 
-    The tokenizer may have fewer tokens than the model; ids that it doesn't know are never an input.
+    The tokenizer may have fewer tokens than the model; ids that it doesn't know are never an input. A copy of the model
+    is converted: quantising to int8 works in the memory of the weights that it is given, and would leave them ruined.
     """
     from ctranslate2.converters.transformers import T5Loader
     from ctranslate2.specs.model_spec import OPTIONAL
 
     with torch.no_grad():
-        spec = T5Loader()(model, tokenizer)
+        spec = T5Loader()(deepcopy(model), tokenizer)
     spec.decoder.scale_outputs = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else OPTIONAL
     spec.validate()
     spec.optimize(quantization=compute_type)

@@ -135,7 +135,7 @@ def union_of_shards(
     ``counts`` gets the numbers of documents, of documents without text (which have no queries), and of queries.
 
     Raises:
-        UserError: a document with text hasn't ``per_document`` queries, or there is another document.
+        UserError: a document with text hasn't ``per_document`` queries, there is another document, or no query.
     """
     found = (
         (path, docno, [row["text"] for row in rows])
@@ -167,6 +167,8 @@ def union_of_shards(
         yield rows_of(docnos, queries)
     if left := next(found, None):
         raise UserError(f"{left[0]}: document {left[1]!r} isn't in {corpus}. {remedy}")
+    if not counts["queries"]:
+        raise UserError(f"{corpus}: no document has any text, so there are no pseudo queries.")
 
 
 def query_rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -70,10 +70,13 @@ def test_both_engines_find_the_same_queries_by_beam_search():
     assert shared >= 6
 
 
+@pytest.mark.parametrize(("compute_type", "tolerance"), [("float32", 1e-3), ("int8", 0.5)])
 @pytest.mark.parametrize(
     ("layers", "decoder_layers", "tied", "gated"), [(1, 1, True, False), (1, 3, False, False), (3, 1, True, True)]
 )
-def test_a_converted_model_gives_the_probabilities_that_it_gave(layers, decoder_layers, tied, gated, tmp_path):
+def test_a_converted_model_gives_the_probabilities_that_it_gave(
+    layers, decoder_layers, tied, gated, compute_type, tolerance, tmp_path
+):
     import ctranslate2
 
     model, tokenizer = tiny(layers, decoder_layers)
@@ -85,7 +88,7 @@ def test_a_converted_model_gives_the_probabilities_that_it_gave(layers, decoder_
         torch.manual_seed(1)
         model = T5ForConditionalGeneration(config).eval()
     extend_vocabulary(model, tokenizer, len(tokenizer) + 3, tied_head=tied, seed=0)
-    convert(model, tokenizer, tmp_path, "float32")
+    convert(model, tokenizer, tmp_path, compute_type)
     documents, queries = encode(tokenizer, TEXTS, 20), encode(tokenizer, list(reversed(TEXTS)), 20)
     tokens, mask = pad(documents)
     labels, of_query = pad(queries)
@@ -93,10 +96,10 @@ def test_a_converted_model_gives_the_probabilities_that_it_gave(layers, decoder_
         logits = model(input_ids=tokens, attention_mask=mask, labels=labels).logits
     wanted = torch.log_softmax(logits, -1).gather(2, labels[..., None])[..., 0] * of_query
     names = [[tokenizer.convert_ids_to_tokens(ids) for ids in side] for side in (documents, queries)]
-    translator = ctranslate2.Translator(str(tmp_path), compute_type="float32", intra_threads=1)
+    translator = ctranslate2.Translator(str(tmp_path), compute_type=compute_type, intra_threads=1)
     scored = translator.score_batch(names[0], [query[:-1] for query in names[1]])
     found = torch.tensor([sum(score.log_probs) for score in scored])
-    assert torch.allclose(found, wanted.sum(1), rtol=0, atol=1e-3)
+    assert torch.allclose(found, wanted.sum(1), rtol=0, atol=tolerance)
 
 
 def test_ctranslate2_refuses_a_model_without_encoder_layers():

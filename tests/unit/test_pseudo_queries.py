@@ -1,6 +1,10 @@
 """Shards of pseudo queries: written, stopped, refused, united; and a published file in their place."""
 
 import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +21,28 @@ from ddro.tables import CORPUS, PSEUDO_QUERIES
 
 N = 11
 DOCUMENTS = [(f"d{row}", f"Title {row}", "creates a stack of things " * row) for row in range(1, N)]
+SCRIPTS = Path(__file__).parents[2] / "scripts"
+MEASURE = """
+import json, sys
+from collections import Counter
+from pathlib import Path
+from ddro.pseudo_queries import BLOCK, corpus_blocks, rows_of, union_of_shards, write_with_metadata
+
+def peak(corpus, blocks):
+    found = corpus_blocks(corpus, range(blocks))
+    shard = corpus.with_suffix(".shard")
+    tables = (rows_of([row["docno"] for row in rows], [["a query"] * 3] * len(rows)) for _, rows in found)
+    write_with_metadata(tables, {}, shard)
+    counts = Counter()
+    write_with_metadata(union_of_shards([shard], corpus, 3, counts), {}, corpus.with_suffix(".union"))
+    assert counts["queries"] == 3 * BLOCK * blocks
+    # ru_maxrss counts what the process was before it became this program
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) / 1024
+
+few, many = map(Path, sys.argv[1:])
+print(json.dumps([peak(few, 2), peak(many, 16)]))
+"""
 
 
 def write_corpus(path, documents):
@@ -106,6 +132,30 @@ def test_a_shard_that_was_killed_goes_on_after_its_last_block(folder, tmp_path, 
         generate(folder, tmp_path / "other.parquet", top_k=7)
 
 
+def test_blocks_of_other_code_are_refused(folder, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr("ddro.code_hash.code_hash", lambda script: "other")
+        generate(folder, tmp_path / "whole.parquet")
+        patched.setattr(generate_pseudo_queries.shutil, "rmtree", lambda *_, **__: None)  # as if it was killed here
+        generate(folder, tmp_path / "stopped.parquet")
+    with pytest.raises(UserError, match="another configuration: code 'other' instead of"):
+        generate(folder, tmp_path / "stopped.parquet")
+
+
+@pytest.mark.parametrize("engine", doc2query.WRITERS)
+def test_a_block_without_any_text(folder, tmp_path, engine):
+    (tmp_path / "model").symlink_to(folder / "model")
+    write_corpus(tmp_path / "corpus.parquet", [*DOCUMENTS[:4], ("empty", "", " ")])
+    shard = generate(tmp_path, tmp_path / "shard.parquet", engine=engine)
+    gather(tmp_path, [shard], tmp_path / "all.parquet")
+    assert len(pq.read_table(tmp_path / "all.parquet")) == 12
+    write_corpus(tmp_path / "corpus.parquet", [("empty", "", " ")])
+    shard = generate(tmp_path, tmp_path / "none.parquet", engine=engine)
+    with pytest.raises(UserError, match="no document has any text"):
+        gather(tmp_path, [shard], tmp_path / "nothing.parquet")
+    assert not (tmp_path / "nothing.parquet").exists()
+
+
 def test_gather_refuses_what_is_not_whole_or_not_of_one_kind(folder, tmp_path):
     first, second = (generate(folder, tmp_path / f"{part}.parquet", f"{part}-of-2") for part in (1, 2))
     with pytest.raises(UserError, match="1.parquet: document 'd5' of .* has no pseudo queries"):
@@ -151,6 +201,17 @@ def read(folder, published, output, per_document=2):
     words = ["--corpus", folder / "corpus.parquet", "--published", published, "--per-document", per_document]
     read_pseudo_queries.main(read_pseudo_queries.parser().parse_args(list(map(str, [*words, "--output", output]))))
     return read_table(output, PSEUDO_QUERIES, ["docno", "rank"]).to_pylist()
+
+
+def test_memory_does_not_grow_with_the_corpus(tmp_path):
+    """Reading 16 blocks, 128 MiB of text, and writing and uniting their queries, takes little more than 2 blocks do."""
+    paths = [tmp_path / "few.parquet", tmp_path / "many.parquet"]
+    for path, blocks in zip(paths, (2, 16), strict=True):
+        write_corpus(path, [(f"d{row:06d}", "title", f"{row} creates " * 700) for row in range(blocks * 1024)])
+    assert pq.ParquetFile(paths[1]).num_row_groups == 1
+    command = [sys.executable, "-c", MEASURE, *map(str, paths)]
+    few, many = json.loads(subprocess.run(command, cwd=SCRIPTS, capture_output=True, text=True, check=True).stdout)
+    assert many - few < 80  # a list of all documents: 196
 
 
 def test_a_published_file_takes_the_place_of_generating(tmp_path):

@@ -138,7 +138,7 @@ rule read_pseudo_queries:
     message:
         "{wildcards.dataset}: reading pseudo queries that others have written"
     shell:
-        "python scripts/read_pseudo_queries.py --corpus {input.corpus} --published {input.published} {params.settings}"
+        "python scripts/read_pseudo_queries.py --corpus {input.corpus} --published {input.published:q} {params.settings}"
         " --output {output} 2>&1 | tee {log}"
 
 

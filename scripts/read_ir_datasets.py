@@ -7,6 +7,7 @@ from typing import Any
 
 from ddro.collection import Collection, add_options, judge
 from ddro.command import UserError, progress, run
+from ddro.source import cant_be_kept
 
 PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
 """The last words of the ids that hold the queries of each kind."""
@@ -28,7 +29,12 @@ def main(arguments: argparse.Namespace) -> None:
     parts = find_parts(arguments.id)
     texts, judged = {}, {}
     for kind, part in parts.items():
-        texts |= {str(query.query_id): query.default_text().strip() for query in part.queries_iter()}
+        for query in part.queries_iter():
+            qid, text = str(query.query_id), query.default_text().strip()
+            if reason := cant_be_kept(qid, text):
+                collection.left_out[f"queries with {reason}"] += 1
+            else:
+                texts[qid] = text
         judged[kind] = [(str(row.query_id), str(row.doc_id), int(row.relevance)) for row in part.qrels_iter()]
     judge(collection, texts, judged)
     documents = next(iter(parts.values()))
@@ -70,6 +76,9 @@ def write_documents(collection: Collection, dataset: Any, output: Path) -> set[s
     kept: set[str] = set()
     with row_writer(output / "documents.parquet", DOCUMENTS) as add:
         for row in rows(dataset):
+            if reason := cant_be_kept(*row.values()):
+                collection.left_out[f"documents with {reason}"] += 1
+                continue
             if row["docno"] in kept:
                 collection.left_out["documents whose docno was there before"] += 1
                 continue

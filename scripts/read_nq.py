@@ -8,6 +8,7 @@ from pathlib import Path
 from ddro.collection import Collection, add_options
 from ddro.command import UserError, run
 from ddro.natural_questions import Example, page_docno, page_text, parse_example
+from ddro.source import cant_be_kept
 
 
 def parser() -> argparse.ArgumentParser:
@@ -69,7 +70,9 @@ def read_examples(collection: Collection, path: Path) -> Iterator[Example]:
         except ValueError as error:
             lines.reject(str(error))
         else:
-            if example.qid in collection.queries:
+            if reason := cant_be_kept(example.qid, example.question, example.url, example.title, example.page):
+                lines.reject(reason)
+            elif example.qid in collection.queries:
                 lines.reject("an example_id that was there before")
             else:
                 yield example

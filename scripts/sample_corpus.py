@@ -71,6 +71,11 @@ def count_queries(arguments: argparse.Namespace, docnos: pa.ChunkedArray) -> dic
     check_foreign_key(qrels, arguments.qrels, "docno", docnos, str(arguments.documents))
     check_foreign_key(qrels, arguments.qrels, "qid", queries["qid"], str(arguments.queries))
     if arguments.count_kinds:
+        kinds = pc.unique(queries["kind"]).to_pylist()
+        if unknown := [kind for kind in arguments.count_kinds if kind not in kinds]:
+            raise UserError(
+                f"corpus.count_kinds: no query is of the kind {unknown[0]!r}. Write one of {', '.join(sorted(kinds))}."
+            )
         queries = queries.filter(pc.is_in(queries["kind"], pa.array(arguments.count_kinds)))
     counted = pc.and_(pc.greater(qrels["relevance"], 0), pc.is_in(qrels["qid"], queries["qid"].combine_chunks()))
     counts = qrels.filter(counted).group_by("docno").aggregate([([], "count_all")])

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ddro.source import SourceLines
+from ddro.source import SourceLines, cant_be_kept
 
 
 def read_records(lines: SourceLines, *needed: str) -> Iterator[dict[str, Any]]:
@@ -22,6 +22,10 @@ def read_records(lines: SourceLines, *needed: str) -> Iterator[dict[str, Any]]:
             lines.reject("no _id")
         elif lacking := [key for key in needed if not isinstance(record.get(key), str)]:
             lines.reject(f"no {lacking[0]}")
+        elif reason := cant_be_kept(
+            str(record["_id"]), *([json.dumps(record, ensure_ascii=False)] if "\\u" in line else [])
+        ):
+            lines.reject(reason)
         elif str(record["_id"]) in seen:
             lines.reject("an _id that was there before")
         else:

@@ -132,7 +132,7 @@ def _receive(url: str, part: Path, mark: Path, expected: Expected, digests: Dige
         if response.status_code == 416 and digests.size == expected.size:
             return  # all of it is here
         if response.status_code == 416:
-            digests.reset()
+            _begin_anew(part, digests)
             raise requests.ConnectionError("the part is longer than the file; it is fetched anew")
         if response.status_code in TRANSIENT:
             response.raise_for_status()
@@ -141,10 +141,9 @@ def _receive(url: str, part: Path, mark: Path, expected: Expected, digests: Dige
                 f"{url}: the server answers {response.status_code} {response.reason}. Look where the file is now and "
                 "correct config/datasets.yaml, or set downloads.mirror or downloads.files (config/README.md)."
             )
-        if response.status_code != 206:
-            if digests.size:
-                log.warning("%s: the server can't go on from a byte or has another file now; from the start", url)
-            digests.reset()
+        if response.status_code != 206 and digests.size:
+            log.warning("%s: the server can't go on from a byte or has another file now; from the start", url)
+            _begin_anew(part, digests)
         rest = response.headers.get("Content-Length")
         total = digests.size + int(rest) if rest else expected.size
         if expected.size is not None and total != expected.size:
@@ -157,6 +156,12 @@ def _receive(url: str, part: Path, mark: Path, expected: Expected, digests: Dige
         _write(response, part, digests, total)
     if total is not None and digests.size < total:
         raise requests.ConnectionError(f"the connection ended after {digests.size} of {total} bytes")
+
+
+def _begin_anew(part: Path, digests: Digests) -> None:
+    """Forget what is there: its bytes must never lie under the mark of another version."""
+    part.unlink(missing_ok=True)
+    digests.reset()
 
 
 def _remember_version(response: requests.Response, mark: Path) -> None:

@@ -34,10 +34,10 @@ def parse_example(record: Mapping[str, Any]) -> Example:
     Raises:
         ValueError: what the record lacks.
     """
-    lacking = [key for key in ("example_id", "question_text", "document_url") if not str(record.get(key, "")).strip()]
-    if lacking:
+    needed = {key: str(record.get(key) or "") for key in ("example_id", "question_text", "document_url")}
+    if lacking := [key for key, text in needed.items() if not _words(text)]:
         raise ValueError(f"no {lacking[0]}")
-    if "document_text" in record:
+    if record.get("document_text") is not None:
         marked_up = str(record["document_text"])
     else:
         try:
@@ -45,13 +45,15 @@ def parse_example(record: Mapping[str, Any]) -> Example:
         except (KeyError, TypeError) as error:
             raise ValueError("neither document_text nor document_tokens") from error
     heading = HEADING.search(marked_up)
-    title = _words(record.get("document_title") or (heading and heading.group(1)) or marked_up.split(" - Wikipedia")[0])
+    title = _words(
+        str(record.get("document_title") or "") or (heading and heading.group(1)) or marked_up.split(" - Wikipedia")[0]
+    )
     if not title or len(title) > 300:  # Wikipedia's limit is 255 bytes: more is a page, not a title
         raise ValueError("no title")
     return Example(
-        qid=str(record["example_id"]),
-        question=_words(record["question_text"]),
-        url=html.unescape(str(record["document_url"])),
+        qid=needed["example_id"],
+        question=_words(needed["question_text"]),
+        url=html.unescape(needed["document_url"]),
         title=title,
         page=marked_up,
     )

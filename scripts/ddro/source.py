@@ -88,6 +88,18 @@ class SourceLines:
         log.info("%s: %d lines, %d invalid", self.path.name, self.number, rejected)
 
 
+def cant_be_kept(docno_or_qid: str, *texts: str) -> str | None:
+    """Why a document or query can't be kept, if it can't: what a TREC run or a UTF-8 file has no place for."""
+    if any(character.isspace() for character in docno_or_qid):
+        return "white space in the id"
+    try:
+        for text in (docno_or_qid, *texts):
+            text.encode()
+    except UnicodeEncodeError:
+        return "half of a surrogate pair, which is no character"
+    return None
+
+
 def _unpacking(packed: BinaryIO) -> BinaryIO:
     """What a thread of its own unpacks: in large blocks, since it waits for Python's lock after each.
 

@@ -83,6 +83,11 @@ def test_the_corpus_is_sampled(root, collection):
     assert len(pq.read_table(collection.folder / "corpus.parquet")) == 1
 
 
+def test_a_kind_of_queries_that_there_is_not(root, collection):
+    done = sample(root, collection, count_kinds="trian")
+    assert_refused(done, "corpus.count_kinds: no query is of the kind 'trian'. Write one of ")
+
+
 def test_documents_without_judged_queries_come_last_where_all_are_kept(root, collection):
     finished = sample(root, collection, keep="all")
     assert finished.returncode == 0, finished.stderr

@@ -168,6 +168,18 @@ def test_a_file_larger_than_the_free_space_is_not_begun(server, tmp_path, monkey
         fetch(tmp_path, f"{server.url}/file.gz", *VERIFIED)
 
 
+def test_bytes_of_an_older_version_are_gone_before_the_new_one_is_marked(server, tmp_path, monkeypatch):
+    with pytest.raises(UserError, match=f"download failed after {HALF} bytes"):
+        fetch(tmp_path, f"{server.url}/replaced.gz", "--attempts", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.disk_usage", lambda _: Free)
+        with pytest.raises(UserError, match="the disk is full"):
+            fetch(tmp_path, f"{server.url}/replaced.gz")
+    assert ".file.gz.part" not in left_in(tmp_path)
+    fetch(tmp_path, f"{server.url}/replaced.gz")
+    assert server.asked == [None, f"bytes={HALF}-", None]
+
+
 class Free:
     """A disk with one byte less than the file needs."""
 

@@ -61,6 +61,18 @@ def test_a_folder_is_read(tmp_path):
     assert report["noted"] == {"documents with an empty body": 1}
 
 
+def test_what_no_run_or_file_can_hold_is_left_out(tmp_path):
+    corpus = [*CORPUS, {"_id": "two words", "text": "body"}, {"_id": "D5", "text": "cut \ud83d", "title": None}]
+    corpus += [{"_id": "D6", "text": "whole \U0001f600"}]
+    documents, _, _ = read(tmp_path, "--max-invalid", "0.5", corpus=corpus)
+    assert [document["docno"] for document in documents] == ["D1", "D2", "3", "D6"]
+    (invalid,) = [file["invalid"] for file in read_json(tmp_path / "report.json")["files"] if file["invalid"]]
+    assert {reason: found["first_lines"] for reason, found in invalid.items()} == {
+        "white space in the id": [4],
+        "half of a surrogate pair, which is no character": [5],
+    }
+
+
 def test_invalid_lines_are_listed(tmp_path):
     read(
         tmp_path,

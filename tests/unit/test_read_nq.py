@@ -65,6 +65,10 @@ def test_the_abstract_comes_first():
     [
         ({"example_id": ""}, "no example_id"),
         ({"question_text": " "}, "no question_text"),
+        ({"question_text": None}, "no question_text"),
+        ({"question_text": "<b>"}, "no question_text"),
+        ({"example_id": None}, "no example_id"),
+        ({"document_text": None}, "neither document_text nor document_tokens"),
         ({"document_url": ""}, "no document_url"),
         ({"document_text": "page " * 100}, "no title"),
         ({"document_text": ""}, "no title"),

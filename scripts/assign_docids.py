@@ -226,7 +226,7 @@ def base_vocabulary(model: Path) -> int:
 
     try:
         return read_json(model / "config.json")["vocab_size"]
-    except (OSError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise UserError(f"{model}: no model folder, for its config.json has no vocab_size ({error!r}).") from error
 
 

@@ -63,13 +63,14 @@ def main(arguments: argparse.Namespace) -> None:
 
 def push(folder: Path, repository: str) -> None:
     """Upload the folder, as who is logged in (`hf auth login`)."""
+    from httpx2 import HTTPError
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
         HfApi().create_repo(repository, exist_ok=True)
         HfApi().upload_folder(repo_id=repository, folder_path=folder)
-    except (OSError, ValueError, HfHubHTTPError) as error:
+    except (OSError, ValueError, HTTPError, HfHubHTTPError) as error:
         raise UserError(f"{repository}: not uploaded ({error}). The folder {folder} is whole; try again.") from error
     log.info("uploaded to %s", repository)
 

@@ -15,6 +15,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
+    from safetensors import SafetensorError
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     from ddro.seq2seq import be_quiet, note_whether_tied, save_whole
@@ -24,7 +25,7 @@ def main(arguments: argparse.Namespace) -> None:
     try:
         model = AutoModelForSeq2SeqLM.from_pretrained(arguments.source, use_safetensors=True, **where)
         tokenizer = AutoTokenizer.from_pretrained(arguments.source, **where)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(
             f"{arguments.source}: no model could be fetched ({error}). Fetch it where there is network, or name a "
             "folder with config.json, model.safetensors and the tokenizer's files as model.source in the recipe."

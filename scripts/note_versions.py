@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import subprocess
+from importlib import metadata
 from pathlib import Path
 
 from ddro.command import log, run
@@ -24,6 +25,7 @@ def main(arguments: argparse.Namespace) -> None:
     import re
 
     pins = re.findall(r"^([\w.-]+==[^\s;]+)", arguments.lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    pins.append(f"torch=={torch_version()}")
     machine = (
         f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, Python {platform.python_version()}"
     )
@@ -42,6 +44,14 @@ def main(arguments: argparse.Namespace) -> None:
             encoding="utf-8",
         )
     log.info("code %s", parts[0][1])
+
+
+def torch_version() -> str:
+    """The version with its build, where it is installed here; the lock leaves it out, as the builds differ."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return "(not in this rule's environment; the log of each training has it)"
 
 
 def git(*words: str) -> str:

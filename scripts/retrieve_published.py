@@ -10,10 +10,10 @@ from ddro.files import read_json, write_table
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--model", required=True, help="folder, or repository OWNER/MODEL of the hub")
-    options.add_argument("--docids", required=True, help="file, or OWNER/DATA:PATH of a data set of the hub")
-    options.add_argument("--tests", required=True, help="file, or OWNER/DATA:PATH of a data set of the hub")
-    options.add_argument("--revision", help="a commit of the model's repository")
+    options.add_argument("--model", type=Path, required=True, help="folder of the model")
+    options.add_argument("--docids", type=Path, required=True, help="its docids")
+    options.add_argument("--tests", type=Path, required=True, help="its test set")
+    options.add_argument("--tag", default="published", help="name of the model in the run (default: published)")
     options.add_argument(
         "--tied-head", action=argparse.BooleanOptionalAction, default=False, help="how the model was trained"
     )
@@ -27,16 +27,14 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
 
-    from ddro.hub import fetch, mismatches, read_docids, read_test_set, weight_shapes
+    from ddro.hub import mismatches, read_docids, read_test_set, weight_shapes
     from ddro.runs import write_trec
     from ddro.seq2seq import be_quiet
 
     be_quiet()
-    folder = fetch(arguments.model, arguments.revision)
-    docids, tests = read_docids(fetch(arguments.docids)), read_test_set(fetch(arguments.tests))
-    problems = mismatches(
-        read_json(folder / "config.json"), weight_shapes(folder), docids, tests, tied_head=arguments.tied_head
-    )
+    docids, tests = read_docids(arguments.docids), read_test_set(arguments.tests)
+    config, shapes = read_json(arguments.model / "config.json"), weight_shapes(arguments.model)
+    problems = mismatches(config, shapes, docids, tests, tied_head=arguments.tied_head)
     if problems:
         raise UserError(
             f"{arguments.model}, {arguments.docids} and {arguments.tests} don't fit: {'; '.join(problems)}."
@@ -45,8 +43,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     docnos = list(docids)
     qids = [str(number) for number in range(1, len(tests) + 1)]
-    table = rankings(arguments, folder, docids, tests, qids)
-    write_trec(table, arguments.output / "run.trec.gz", Path(arguments.model).name)
+    table = rankings(arguments, docids, tests, qids)
+    write_trec(table, arguments.output / "run.trec.gz", arguments.tag)
     for name, schema, columns in (
         (
             "queries",
@@ -59,7 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
         write_table(pa.table(columns, schema=schema), arguments.output / f"{name}.parquet", schema)
 
 
-def rankings(arguments, folder, docids, tests, qids):  # noqa: ANN001, ANN201 - as main has them
+def rankings(arguments, docids, tests, qids):  # noqa: ANN001, ANN201 - as main has them
     """The run as `tables.RUN`, in the order of the test set."""
     import pyarrow as pa
     import torch
@@ -71,7 +69,7 @@ def rankings(arguments, folder, docids, tests, qids):  # noqa: ANN001, ANN201 - 
     from ddro.trie import DocidTrie
 
     model = AutoModelForSeq2SeqLM.from_pretrained(
-        folder, use_safetensors=True, local_files_only=True, dtype=torch.float32
+        arguments.model, use_safetensors=True, local_files_only=True, dtype=torch.float32
     )
     note_whether_tied(model)
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
@@ -90,4 +88,4 @@ def rankings(arguments, folder, docids, tests, qids):  # noqa: ANN001, ANN201 - 
 
 
 if __name__ == "__main__":
-    run(parser(), main, hub=True)
+    run(parser(), main)

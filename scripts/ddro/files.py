@@ -63,9 +63,13 @@ def write_json(value: Any, path: Path | str) -> None:
 
 
 def read_json(path: Path | str) -> Any:
-    """Read a JSON file; a `UserError` names the file and line of a mistake."""
+    """Read a JSON file; a `UserError` names the file and line of a mistake, or says that there is none."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file. Run snakemake to make it, or name the folder that has it.") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not a text file ({error}). Delete it and rerun.") from error
     except json.JSONDecodeError as error:
         raise UserError(f"{path}:{error.lineno}: not JSON ({error.msg}). Delete the file and rerun.") from error
 

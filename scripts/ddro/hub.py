@@ -9,7 +9,7 @@ with commas.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -64,19 +64,18 @@ def read_docids(path: Path) -> dict[str, tuple[int, ...]]:
     """The docid of each document, padding left out, in file order.
 
     Raises:
-        UserError: a line of another form, or a document that stands there twice.
+        UserError: no text file, a line of another form, or a document that stands there twice.
     """
     docids: dict[str, tuple[int, ...]] = {}
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                docno, text = line.rstrip("\n").split("\t")
-                tokens = _tokens(text)
-            except ValueError as error:
-                raise UserError(f"{path}:{number}: expected docno, tab, numbers with commas: {line[:80]!r}.") from error
-            if (name := name_of_document(docno)) in docids:
-                raise UserError(f"{path}:{number}: document {name!r} stands there twice.")
-            docids[name] = tokens
+    for number, line in _lines(path):
+        try:
+            docno, text = line.rstrip("\n").split("\t")
+            tokens = _tokens(text)
+        except ValueError as error:
+            raise UserError(f"{path}:{number}: expected docno, tab, numbers with commas: {line[:80]!r}.") from error
+        if (name := name_of_document(docno)) in docids:
+            raise UserError(f"{path}:{number}: document {name!r} stands there twice.")
+        docids[name] = tokens
     if not docids:
         raise UserError(f"{path}: no docid.")
     return docids
@@ -86,26 +85,31 @@ def read_test_set(path: Path) -> list[TestLine]:
     """The lines of a test set.
 
     Raises:
-        UserError: a line of another form, or none.
+        UserError: no text file, a line of another form, or none.
     """
     lines = []
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                row = json.loads(line)
-                lines.append(
-                    TestLine(
-                        name_of_document(row["query_id"]), _tokens(row["doc_id"]), [int(t) for t in row["input_ids"]]
-                    )
-                )
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise UserError(
-                    f"{path}:{number}: expected JSON with query_id (a docno), doc_id (numbers with commas) and "
-                    f"input_ids (a list): {line[:80]!r}."
-                ) from error
+    for number, line in _lines(path):
+        try:
+            row = json.loads(line)
+            lines.append(
+                TestLine(name_of_document(row["query_id"]), _tokens(row["doc_id"]), [int(t) for t in row["input_ids"]])
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UserError(
+                f"{path}:{number}: expected JSON with query_id (a docno), doc_id (numbers with commas) and "
+                f"input_ids (a list): {line[:80]!r}."
+            ) from error
     if not lines:
         raise UserError(f"{path}: no query.")
     return lines
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from enumerate(file, start=1)
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a text file ({error}).") from error
 
 
 def _tokens(text: str) -> tuple[int, ...]:
@@ -116,14 +120,19 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
     """Name and shape of each weight in the folder's safetensors files, without reading the weights.
 
     Raises:
-        UserError: there is no such file.
+        UserError: there is no such file, or one that is broken.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     shapes: dict[str, list[int]] = {}
     for path in sorted(folder.glob("*.safetensors")):
-        with safe_open(path, "pt") as weights:
-            shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+        try:
+            with safe_open(path, "pt") as weights:
+                shapes |= {name: weights.get_slice(name).get_shape() for name in weights.keys()}  # noqa: SIM118
+        except SafetensorError as error:
+            raise UserError(
+                f"{path}: no whole safetensors file ({error}). Fetch it again; in a git clone: git lfs pull."
+            ) from error
     if not shapes:
         raise UserError(f"{folder}: no .safetensors file. Pickled weights (.bin) are not read; convert them first.")
     return shapes

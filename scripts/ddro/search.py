@@ -20,8 +20,6 @@ from ddro.lucene import Searcher
 from ddro.seq2seq import encode, load, pad
 from ddro.trie import DocidTrie
 
-MODELS = {"sft": "sft/finetune", "ddro": "ddro"}
-
 
 @dataclass(frozen=True)
 class Hit:
@@ -57,7 +55,7 @@ class SearchEngine:
         Args:
             results: the folder of the results.
             experiment: dataset/docid/recipe.
-            settings: the recipe's.
+            settings: the recipe's, and ``models``: the folder of each system's, below ``results``.
 
         Raises:
             UserError: something is missing.
@@ -69,8 +67,8 @@ class SearchEngine:
         docids = read_table(results / dataset / docid / "docids.parquet", tables.DOCIDS, ["docno"])
         self._docnos, self._trie = docids["docno"].to_pylist(), DocidTrie.build(docids["tokens"])
         self._models = {}
-        for system, folder in MODELS.items():
-            model, tokenizer = load(results / experiment / folder)
+        for system in ("sft", "ddro"):
+            model, tokenizer = load(results / settings["models"][system])
             self._models[system] = model.eval().to("cuda" if torch.cuda.is_available() else "cpu"), tokenizer
         ranking = settings["bm25"]["ranking"]
         self._thread = ThreadPoolExecutor(1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -16,10 +17,10 @@ import export_model
 import retrieve_published
 from ddro.command import UserError
 from ddro.export import sha256
-from ddro.files import read_table, write_json, write_table
+from ddro.files import read_json, read_table, write_json, write_table
 from ddro.hub import TestLine, fetch, mismatches, read_docids, read_test_set, weight_shapes
 from ddro.runs import read_run
-from ddro.seq2seq import extend_vocabulary, initialise_t5, save, train_tokenizer
+from ddro.seq2seq import extend_vocabulary, initialise_t5, load, save, train_tokenizer
 from ddro.tables import CORPUS, DOCIDS, MEASURES, QRELS, QUERIES
 
 TEXTS = ["rotate a key", "list all buckets", "delete the table", "copy an object"]
@@ -101,15 +102,29 @@ def hub_cache(folder, exported):
     return os.environ | {"HF_HUB_CACHE": str(folder), "HF_HUB_OFFLINE": "1"}
 
 
-def retrieve(root, environment, output):
-    command = [sys.executable, root / "scripts/retrieve_published.py", "--model=me/tiny"]
-    command += ["--docids=me/data:sub/docids.txt"]
-    command += ["--tests=me/data:sub/tests.jsonl", "--beams=4", f"--output={output}"]
-    return subprocess.run(command, env=environment, capture_output=True, text=True)
+def test_the_command_of_the_card_ranks(tmp_path, exported, root):
+    (command,) = re.findall(r"^    python (scripts/.*?)\n\n", (exported / "README.md").read_text(), re.M | re.S)
+    script, *options = command.replace("\\\n", " ").replace("evaluation", str(tmp_path / "out")).split()
+    done = subprocess.run([sys.executable, root / script, *options], cwd=exported, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(read_run(tmp_path / "out/run.trec.gz")) == 12
+
+
+def fetch_and_retrieve(root, environment, output):
+    def start(script, *options):
+        command = [sys.executable, root / "scripts" / script, *options]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    sources = ["--model=me/tiny", "--docids=me/data:sub/docids.txt", "--tests=me/data:sub/tests.jsonl"]
+    fetched = f"{output}/fetched"
+    done = start("fetch_published.py", *sources, f"--output={fetched}")
+    assert done.returncode == 0, done.stderr
+    files = [f"--model={fetched}/model", f"--docids={fetched}/docids.txt", f"--tests={fetched}/tests.jsonl"]
+    return start("retrieve_published.py", *files, "--beams=4", f"--output={output}")
 
 
 def test_a_model_docids_and_test_set_of_the_hub_are_ranked_offline(tmp_path, exported, root):
-    done = retrieve(root, hub_cache(tmp_path / "hub", exported), tmp_path / "out")
+    done = fetch_and_retrieve(root, hub_cache(tmp_path / "hub", exported), tmp_path / "out")
     assert done.returncode == 0, done.stderr
     run = read_run(tmp_path / "out/run.trec.gz").to_pandas()
     assert run.groupby("qid")["docno"].agg(set).tolist() == [{docno.lower() for docno in DOCNOS}] * 3
@@ -176,6 +191,21 @@ def test_weights_that_are_pickled_only_are_refused(tmp_path):
     (tmp_path / "pytorch_model.bin").touch()
     with pytest.raises(UserError, match="no .safetensors file. Pickled weights"):
         weight_shapes(tmp_path)
+
+
+def test_broken_files_are_named(tmp_path):
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(UserError, match="model.safetensors: no whole safetensors file .* git lfs pull"):
+        weight_shapes(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(UserError, match="not a saved encoder-decoder model"):
+        load(tmp_path)
+    (tmp_path / "docids.txt").write_bytes(b"\x1f\x8b\xff")
+    for read in (read_docids, read_test_set):
+        with pytest.raises(UserError, match="docids.txt: not a text file"):
+            read(tmp_path / "docids.txt")
+    with pytest.raises(UserError, match="none.json: no such file"):
+        read_json(tmp_path / "none.json")
 
 
 def test_files_of_another_form_are_refused_with_their_line(tmp_path):

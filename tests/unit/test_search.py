@@ -24,7 +24,11 @@ DOCUMENTS = [
     ("db/drop", "https://docs.example/db", "Delete a table", "Removes a table and its rows."),
 ]
 CODES = [[0, 4], [0, 5], [1, 6]]
-SETTINGS = {"decoding": {"beams": 3, "max_query_tokens": 16}, "bm25": {"ranking": {"k1": 0.82, "b": 0.68}}}
+SETTINGS = {
+    "decoding": {"beams": 3, "max_query_tokens": 16},
+    "bm25": {"ranking": {"k1": 0.82, "b": 0.68}},
+    "models": {"sft": "awscli/pq/other/sft/finetune", "ddro": "awscli/pq/tiny/ddro"},  # SFT's is that of another
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +39,13 @@ def results(tmp_path_factory):
     texts = ((docno, contents(title, body)) for docno, _, title, body in DOCUMENTS)
     build_index(texts, folder / "awscli/bm25/index", threads=1)
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "layers": 1, "decoder_layers": 1, "heads": 2}
-    for seed, name in enumerate(("sft/finetune", "ddro")):
+    for seed, name in enumerate(SETTINGS["models"].values()):
         tokenizer = train_tokenizer([title for _, _, title, _ in DOCUMENTS], 60)
         model = initialise_t5(len(tokenizer), **sizes, seed=seed)
         base = model.config.vocab_size
         extend_vocabulary(model, tokenizer, base + 8, tied_head=False, seed=seed)
-        (folder / "awscli/pq/tiny" / name).mkdir(parents=True)
-        save(model, tokenizer, folder / "awscli/pq/tiny" / name)
+        (folder / name).mkdir(parents=True)
+        save(model, tokenizer, folder / name)
     docids = [(docno, [base + code for code in codes]) for (docno, *_), codes in zip(DOCUMENTS, CODES, strict=True)]
     write_table(table(DOCIDS, *docids), folder / "awscli/pq/docids.parquet", DOCIDS)
     return folder
@@ -121,7 +125,9 @@ def test_page_escapes_and_links_only_to_https(url):
         assert "the query is empty" in answer.read().decode()
 
 
-@pytest.mark.skipif(not shutil.which("chromium"), reason="no chromium")
+@pytest.mark.skipif(
+    not shutil.which("chromium"), reason="THE SEARCH PAGE ISN'T OPENED IN A BROWSER: apt-get install chromium"
+)
 def test_page_in_a_browser(url, tmp_path):
     options = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}", "--dump-dom"]
     done = subprocess.run(["chromium", *options, f"{url}/?q=rotate+key"], capture_output=True, text=True, timeout=120)

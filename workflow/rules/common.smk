@@ -141,11 +141,26 @@ def model_of(system=None):
     """An input function: the folder of the system's model; without a name, of the wildcard ``system``."""
 
     def of_job(wildcards):
-        name = system or wildcards.system
-        made = maker(experiment_of(wildcards), name)
-        return f"results/{made.dataset}/{made.docid}/{made.recipe}/{'sft/finetune' if name == 'sft' else name}"
+        return f"results/{model_folder(experiment_of(wildcards), system or wildcards.system)}"
 
     return of_job
+
+
+def model_folder(experiment, system):
+    """The folder of an experiment's model, below results."""
+    made = maker(experiment, system)
+    return f"{made.dataset}/{made.docid}/{made.recipe}/{'sft/finetune' if system == 'sft' else system}"
+
+
+def settings_of_all():
+    """The settings of each experiment by its name, and where its models are, as JSON."""
+    return json.dumps(
+        {
+            f"{experiment.dataset}/{experiment.docid}/{experiment.recipe}": experiment.settings
+            | {"models": {system: model_folder(experiment, system) for system in ("sft", "ddro")}}
+            for experiment in EXPERIMENTS
+        }
+    )
 
 
 def trained_models(wildcards):

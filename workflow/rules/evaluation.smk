@@ -208,12 +208,7 @@ rule note_versions:
         "../../envs/evaluation.yaml"
     params:
         code=code("note_versions"),
-        settings=json.dumps(
-            {
-                f"{experiment.dataset}/{experiment.docid}/{experiment.recipe}": experiment.settings
-                for experiment in EXPERIMENTS
-            }
-        ),
+        settings=settings_of_all(),
     message:
         "Noting versions and settings"
     shell:
@@ -244,6 +239,8 @@ rule plot_ablation:
         "../../envs/evaluation.yaml"
     params:
         code=code("plot_ablation"),
+        # Snakemake doesn't see the order of the inputs, and the first is what others are compared with.
+        order=" ".join(NAMES),
     message:
         "Drawing MRR@10 of each setting"
     shell:

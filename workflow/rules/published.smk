@@ -3,7 +3,30 @@
 PUBLISHED = read_yaml(ROOT / "config/published.yaml")
 
 
+rule fetch_published:
+    output:
+        directory("results/published/{checkpoint}/fetched"),
+    log:
+        "results/logs/published/fetch_published.{checkpoint}.log",
+    benchmark:
+        "results/benchmarks/published/fetch_published.{checkpoint}.tsv"
+    wildcard_constraints:
+        checkpoint=one_of(PUBLISHED),
+    localrule: True
+    conda:
+        "../../envs/training.yaml"
+    params:
+        code=code("fetch_published"),
+        settings=lambda wildcards: shlex.join(options(PUBLISHED[wildcards.checkpoint], ("model", "docids", "tests"))),
+    message:
+        "{wildcards.checkpoint}: fetching a published model"
+    shell:
+        "python scripts/fetch_published.py {params.settings} --output {output} 2>&1 | tee {log}"
+
+
 rule retrieve_published:
+    input:
+        "results/published/{checkpoint}/fetched",
     output:
         run="results/published/{checkpoint}/run.trec.gz",
         queries="results/published/{checkpoint}/queries.parquet",
@@ -20,14 +43,14 @@ rule retrieve_published:
     threads: 16
     params:
         code=code("retrieve_published"),
-        settings=lambda wildcards: shlex.join(
-            options(PUBLISHED[wildcards.checkpoint], ("model", "docids", "tests", "beams", "tied_head"))
-        ),
+        settings=lambda wildcards: shlex.join(options(PUBLISHED[wildcards.checkpoint], ("beams", "tied_head"))),
         folder=subpath(output.run, parent=True),
     message:
         "{wildcards.checkpoint}: ranking with a published model"
     shell:
-        "python scripts/retrieve_published.py {params.settings} --output {params.folder} 2>&1 | tee {log}"
+        "python scripts/retrieve_published.py --model {input}/model --docids {input}/docids.txt"
+        " --tests {input}/tests.jsonl --tag {wildcards.checkpoint} {params.settings} --output {params.folder}"
+        " 2>&1 | tee {log}"
 
 
 use rule evaluate as evaluate_published with:
@@ -66,7 +89,7 @@ rule compare_published:
         "../../envs/evaluation.yaml"
     params:
         code=code("compare_published"),
-        of=[checkpoint["of"] for checkpoint in PUBLISHED.values()],
+        of=" ".join(checkpoint["of"] for checkpoint in PUBLISHED.values()),  # Snakemake doesn't see a list's order
     message:
         "Writing published checkpoints beside published results"
     shell:

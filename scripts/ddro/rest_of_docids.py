@@ -65,8 +65,8 @@ def _score_tokens(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, counts:
         targets = tree.tokens[inputs[valid] + 1].long()
         scores = decoder.log_probabilities(hidden, torch.arange(len(hidden), device=some.device), targets)
         gained[some] = scores.new_zeros(valid.shape).masked_scatter_(valid, scores).sum(1)
-        if keep:
-            longest = (counts[some] == size).nonzero()[:, 0]
+        longest = (counts[some] == size).nonzero()[:, 0]
+        if keep and len(longest):
             kept.append(some[longest])
             pasts.append([(keys[longest], values[longest]) for keys, values in now])
     parent = torch.zeros_like(rest.parent)

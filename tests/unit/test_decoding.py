@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import T5Config, T5ForConditionalGeneration
 
-from ddro import decoding
+from ddro import decoding, rest_of_docids
 from ddro.command import UserError
 from ddro.decoding import constrained_beam_search, ranked_documents
 from ddro.trie import DocidTrie
@@ -85,7 +85,7 @@ pq_like = st.integers(1, 4).flatmap(
     lambda length: st.lists(st.lists(docid_token, min_size=length, max_size=length), min_size=1, max_size=30)
 )
 tu_like = st.lists(
-    st.lists(st.integers(FIRST, FIRST + 3), min_size=0, max_size=4).map(lambda docid: [*docid, END]),
+    st.lists(st.integers(FIRST, FIRST + 3), min_size=0, max_size=12).map(lambda docid: [*docid, END]),
     min_size=1, max_size=30,
 )  # fmt: skip
 slow = settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -95,6 +95,18 @@ slow = settings(max_examples=30, deadline=None, derandomize=True, suppress_healt
 @given(st.one_of(pq_like, tu_like), st.integers(1, 8), st.integers(0, 2), st.integers(1, 4), st.integers(0, 99))
 def test_it_finds_what_generate_finds(docids, beams, weights, count, seed):
     """With more beams than docids, generate fills up with what is no docid, at scores below any other."""
+    compare_with_generate(docids, beams, weights, count, seed)
+
+
+@settings(slow, max_examples=20)
+@given(tu_like, st.integers(2, 8), st.integers(0, 2), st.integers(1, 4), st.integers(1, 12))
+def test_the_last_tokens_may_be_scored_in_many_parts(docids, beams, weights, count, positions):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(rest_of_docids, "POSITIONS", positions)
+        compare_with_generate(docids, beams, weights, count, positions)
+
+
+def compare_with_generate(docids, beams, weights, count, seed):
     trie = DocidTrie.build(docids)
     rows = distinct_docids(docids)
     t5 = model(weights)

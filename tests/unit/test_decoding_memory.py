@@ -14,7 +14,8 @@ from ddro.trie import DocidTrie
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 MEASURE = """
-import json, resource, sys
+import json, sys
+from pathlib import Path
 import numpy as np, pyarrow as pa, torch
 from transformers import T5Config, T5ForConditionalGeneration
 from ddro.decoding import bytes_per_query, constrained_beam_search
@@ -32,7 +33,9 @@ queries = torch.randint(2, 128, (40, 64))
 
 def peak(count):
     constrained_beam_search(model, trie, queries[:count], torch.ones_like(queries[:count]), 60)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # ru_maxrss counts what the process was before it became this program
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
 
 few = peak(8)
 print(json.dumps([(peak(40) - few) / 32, bytes_per_query(model, trie, 60, 64)]))

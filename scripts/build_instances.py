@@ -67,7 +67,8 @@ def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN
             passage_tokens=arguments.passage_tokens,
             passages=arguments.passages,
         )
-        yield from from_texts(tokenizer, [docno], [text], arguments.passage_tokens)
+        if text:  # none are asked for, or the document has no content word
+            yield from from_texts(tokenizer, [docno], [text], arguments.passage_tokens)
         yield docid_to_docid(tokenizer, docno, tokens[docno], vocabulary_size)
 
 

@@ -79,13 +79,14 @@ class BatchesOfLikeLength(Sampler[int]):
         yield from rest
 
 
-def share_of_device(batch_size: int, processes: int, most: int) -> tuple[int, int]:
+def share_of_device(batch_size: int, processes: int, most: int, unit: int = 1) -> tuple[int, int]:
     """How many of a batch each process takes at a time, and how many times: (micro-batch, accumulation steps).
 
     Args:
         batch_size: of an optimizer step.
         processes: that share it.
         most: the largest micro-batch; 0 for no limit.
+        unit: how many of the recipe's batch one of these is.
 
     Raises:
         UserError: the processes can't have equal shares.
@@ -93,7 +94,8 @@ def share_of_device(batch_size: int, processes: int, most: int) -> tuple[int, in
     share, rest = divmod(batch_size, processes)
     if rest or not share:
         raise UserError(
-            f"a batch of {batch_size} has no equal shares for {processes} GPUs: ask for fewer (rule's gpu)."
+            f"a batch of {batch_size * unit}{f' in groups of {unit}' if unit > 1 else ''} has no equal shares for "
+            f"{processes} GPUs: ask for fewer (rule's gpu)."
         )
     steps = next(steps for steps in range(1, share + 1) if share % steps == 0 and (not most or share // steps <= most))
     return share // steps, steps

@@ -31,8 +31,10 @@ def passages(
     """Up to ``passages`` consecutive windows of the body, each prefixed by the title (METHOD 1).
 
     A window fills what the title and the end token leave of ``passage_tokens``. A document without a body gives its
-    title alone.
+    title alone; with 0 ``passages`` there is none.
     """
+    if not passages:
+        return
     prefix = _tokens(tokenizer, title)[: int(passage_tokens * MAX_TITLE_SHARE)]
     width = passage_tokens - len(prefix) - 1
     encoded = tokenizer(body, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False)

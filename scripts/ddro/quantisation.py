@@ -122,6 +122,7 @@ def train_rq(
     points = _training_points(vectors, training_points, centroids, seed, "rq")
     codebook = faiss.IndexResidualQuantizer(vectors.shape[1], levels, _bits(centroids))
     _set_clustering(codebook.rq.cp, iterations, restarts, seed)
+    codebook.rq.cp.max_points_per_centroid = len(points)  # all: what is drawn has been drawn
     codebook.rq.max_beam_size = 1
     if len(points) < vectors.shape[1]:  # FAISS's own way begins with all principal components, which these don't have
         codebook.rq.train_type = faiss.ResidualQuantizer.Train_default

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import nn
 from transformers import (
@@ -113,7 +114,7 @@ def load(folder: Path | str, **settings: object) -> tuple[PreTrainedModel, PreTr
             folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, **settings
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: not a saved encoder-decoder model ({error}). Delete it and rerun.") from error
     note_whether_tied(model)
     return model, tokenizer
@@ -187,6 +188,8 @@ def _add_tokens(tokenizer: PreTrainedTokenizerBase, names: Iterable[str]) -> Non
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """Token ids of each text, at most ``max_tokens`` with the end token that closes them."""
+    if not texts:  # a tokenizer doesn't take none
+        return []
     return tokenizer(list(texts), truncation=True, max_length=max_tokens, return_attention_mask=False)["input_ids"]
 
 

@@ -25,6 +25,7 @@ from transformers import (
     TrainingArguments,
 )
 from transformers.integrations import TensorBoardCallback
+from transformers.trainer_utils import EvalLoopOutput
 
 from ddro.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
 from ddro.checkpoints import Checkpoints, KeepCheckpoints, has_ended
@@ -54,7 +55,7 @@ def trainer_arguments(
     """
     on_gpu = torch.cuda.is_available()
     most = max(1, options.device_batch_size // unit) if options.device_batch_size else 0
-    micro_batch, accumulation = share_of_device(options.batch_size // unit, process_count(), most)
+    micro_batch, accumulation = share_of_device(options.batch_size // unit, process_count(), most, unit)
     every = 1 / options.evaluations if options.evaluations > 1 else 1.0 - 1e-9
     return {
         "output_dir": str(folder),
@@ -123,14 +124,14 @@ class PipelineTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         self.throughput.pause()
         metrics = super().evaluate(*args, **kwargs)
-        if self.retrieval:
-            training = self.model.training
-            self.model.eval()
-            metrics[MRR] = self._mrr()
-            self.model.train(training)
-            self.log({MRR: metrics[MRR]})
         self.throughput.go_on()
         return metrics
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        output = super().evaluation_loop(*args, **kwargs)  # leaves the model without dropout
+        if self.retrieval:
+            output.metrics[MRR] = self._mrr()  # here, not in `evaluate`: early stopping is told what this returns
+        return output
 
     def part_of_batch(self, loss: torch.Tensor, items: torch.Tensor | int, of: torch.Tensor | None) -> torch.Tensor:
         """The mean ``loss`` over a micro-batch's items as its part of the mean over ``of`` items, if that is known."""
@@ -208,6 +209,8 @@ class TrainingLog(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self.start, self.first_step = self.clock(), state.global_step
+        device = torch.cuda.get_device_name() if args.device.type == "cuda" else args.device.type
+        log.info("%s: torch %s on %s", self.stage, torch.__version__, device)
         log.info(
             "%s: %d steps of %d x %d x %d (processes x accumulation x micro-batch)",
             self.stage,

@@ -15,7 +15,7 @@ def add_training_options(options: argparse.ArgumentParser, unit: str) -> None:
     options.add_argument("--seed", type=int, required=True, help="seed of the order and of dropout")
     options.add_argument("--output", type=Path, required=True, help="folder of the trained model and its log")
     machine = options.add_argument_group("machine", "none of these changes what is learned, but for rounding")
-    machine.add_argument("--processes", type=int, default=0, help="GPUs, on all machines together; 0: what there is")
+    machine.add_argument("--processes", type=int, default=0, help="GPUs, on all machines together; 0: one if there is")
     machine.add_argument(
         "--device-batch-size", type=int, default=0, help=f"most {unit} on a device at a time; 0: its whole share"
     )

@@ -462,7 +462,7 @@ def test_docids_refuse_what_doesnt_fit(corpus, model, embeddings):
     (model / "config.json").write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="its config.json has no vocab_size"):
         assign("atomic", corpus, model)
-    with pytest.raises(UserError, match="no model folder"):
+    with pytest.raises(UserError, match="config.json: no such file"):
         assign("atomic", corpus, model / "nowhere")
 
 

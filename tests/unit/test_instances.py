@@ -35,6 +35,10 @@ def test_a_long_body_stops_at_the_last_passage_and_an_empty_one_leaves_the_title
     assert (only.text, only.input_ids) == ("name", [*tokens_of("name"), 1])
 
 
+def test_no_passages_are_none():
+    assert not list(passages(tokenizer(), "d", "a title", "a body", passage_tokens=9, passages=0))
+
+
 def test_a_long_title_leaves_room_for_the_body():
     (first, *_) = passages(tokenizer(), "d", "name " * 50, BODY, passage_tokens=12, passages=1)
     assert first.input_ids[6:] == [*tokens_of(BODY)[:5], 1]

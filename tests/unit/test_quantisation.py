@@ -186,6 +186,16 @@ def test_training_points_are_drawn_and_nothing_else_is_learned_from():
     assert np.array_equal(encode(everything, vectors), encode(train(vectors, seed=3), vectors))
 
 
+def test_residual_quantisation_learns_from_all_points():
+    """FAISS alone would draw 256 a centroid: the one level's centroids are the means of all points nearest to them."""
+    vectors = random_vectors(5000)
+    codebook = train_residual(vectors, levels=1, centroids=2, iterations=50)
+    nearest = encode(codebook, vectors)[:, 0]
+    means = np.stack([vectors[nearest == centroid].mean(0) for centroid in range(2)])
+    decoded = np.stack([codebook.sa_decode(np.array([[centroid]], np.uint8))[0] for centroid in range(2)])
+    assert np.allclose(decoded, means, atol=1e-3)
+
+
 def test_restarts_keep_the_best_run():
     vectors = random_vectors(500)
     losses = [distortion(train(vectors, 1, 32, restarts=restarts), vectors) for restarts in (1, 8)]

@@ -152,6 +152,14 @@ def events(path):
         start += 16 + length
 
 
+@pytest.mark.parametrize("best", ["eval_mrr@10", "eval_loss"])
+def test_a_run_that_gets_no_better_ends_early(tmp_path, best):
+    trainer = make_trainer(tmp_path / "run", epochs=12, evaluations=6, learning_rate=0.0, best=best)
+    add_callbacks(trainer, "ddro", patience=2)
+    trainer.train()
+    assert (trainer.state.global_step, trainer.state.max_steps) == (12, 24)
+
+
 def test_tensorboard_sees_what_is_logged_where_its_variable_points(tmp_path, monkeypatch):
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
     monkeypatch.chdir(tmp_path)
@@ -199,6 +207,8 @@ def test_the_shares_of_a_batch():
     assert share_of_device(6, 1, 4) == (3, 2)
     with pytest.raises(UserError, match="128 has no equal shares for 3 GPUs"):
         share_of_device(128, 3, 0)
+    with pytest.raises(UserError, match="a batch of 64 in groups of 16 has no equal shares for 8 GPUs"):
+        share_of_device(4, 8, 0, 16)
 
 
 def test_the_same_seed_gives_the_same_weights(tmp_path):

@@ -25,7 +25,8 @@ ablation: env
 	@snakemake ablation --configfile config/ablation.yaml
 
 # Made anew when what it shows has changed.
-results/report.html: results/summary.md results/dag.svg $(wildcard workflow/report/*.rst)
+SHOWN = $(shell find results -name '*.svg' -o -name '*.html' ! -path results/report.html -o -name summary.md)
+results/report.html: $(SHOWN) $(wildcard workflow/report/*.rst)
 	@snakemake --report $@
 
 # The rules of the paper's four experiments, also as the README shows them.

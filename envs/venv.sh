@@ -11,6 +11,8 @@ stop() {
 
 python=${PYTHON:-$(command -v python3.11 || command -v python3 || true)}
 [ -n "$python" ] || stop "No Python found. On Debian or Ubuntu: apt-get install python3.11 python3.11-venv"
+# make has the environment's own Python first on the PATH, and that one is removed below: take what it was made with.
+python=$("$python" -c 'import sys; print(sys._base_executable)') || stop "$python: doesn't start."
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])') || stop "$python: doesn't start."
 "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
     stop "$python is Python $version, but 3.11 or newer is needed." \

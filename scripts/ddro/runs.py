@@ -9,6 +9,7 @@ precision that differ, and everybody finds the order of the table again.
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -227,5 +228,5 @@ def _read_bytes(path: Path) -> bytes:
             return file.read()
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file. Run snakemake to make it.") from error
-    except (EOFError, OSError) as error:
+    except (EOFError, OSError, zlib.error) as error:
         raise UserError(f"{path}: not a whole text file ({error}). Delete it and run its rule again.") from error

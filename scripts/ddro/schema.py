@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator, validators
 from jsonschema.exceptions import ValidationError
 
 from ddro.command import UserError
@@ -24,6 +25,19 @@ _KINDS = {
     "object": "a section with keys",
     "string": "text",
 }
+
+# As the programs that get the numbers: 3.0 is no whole number, and .nan or .inf is none at all.
+_VALIDATOR = validators.extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {
+            "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
+            "number": lambda _, value: (
+                isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+            ),
+        }
+    ),
+)
 
 _BOUNDS = {"minimum": "at least", "maximum": "at most", "exclusiveMinimum": "above", "exclusiveMaximum": "below"}
 
@@ -56,7 +70,9 @@ def fill_defaults(value: Mapping[str, Any], schema: Mapping[str, Any]) -> Settin
 
 def problems(value: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
     """Check against a JSON schema (Draft 2020-12); one message for each mistake: ``key.path: what to write``."""
-    errors = sorted(Draft202012Validator(schema).iter_errors(value), key=lambda error: str(error.json_path))
+    if names := list(_keys_that_are_no_text(value)):
+        return [f"{name}: a key must be text. Write it in quotes." for name in names]
+    errors = sorted(_VALIDATOR(schema).iter_errors(value), key=lambda error: str(error.json_path))
     of_wrong_type = {error.json_path for error in errors if error.validator == "type"}
     return [
         message
@@ -64,6 +80,14 @@ def problems(value: Mapping[str, Any], schema: Mapping[str, Any]) -> list[str]:
         if error.validator == "type" or error.json_path not in of_wrong_type  # 0.5 isn't also too small a whole number
         for message in _describe(error, schema)
     ]
+
+
+def _keys_that_are_no_text(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                yield str(key)
+            yield from _keys_that_are_no_text(part)
 
 
 def _describe(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[str]:

@@ -127,8 +127,9 @@ def stage_times(results: Path, experiment: str, makers: Mapping[str, str] | None
         folder = folders[stage.depth]
         if stage.owner in (makers or {}):
             folder = f"{folders[_DOCID]}/{makers[stage.owner]}"
-        jobs = [file.stem for file in (benchmarks / folder).glob("*.tsv") if _is_job_of(file.stem, stage.name)]
-        unread -= {(folder, name) for name in jobs}
+        files = [file for file in (benchmarks / folder).glob("*.tsv") if _is_job_of(file.stem, stage.name)]
+        unread -= {(folder, file.stem) for file in files}
+        jobs = _newest_shards(files)
         if stage.schemes and docid not in stage.schemes:
             continue
         for name in sorted(jobs, key=_natural):
@@ -191,6 +192,15 @@ def read_benchmark(path: Path) -> tuple[float, float | None]:
 
 def _is_job_of(name: str, stage: str) -> bool:
     return name == stage or name.startswith(f"{stage}.")
+
+
+def _newest_shards(files: Iterable[Path]) -> list[str]:
+    """The jobs of a stage; of shards those of the newest number, since files of another number stay where they are."""
+    by_number: dict[str, list[Path]] = {}
+    for file in files:
+        by_number.setdefault(file.stem.rpartition("-of-")[2] if "-of-" in file.stem else "", []).append(file)
+    newest = max(by_number.values(), key=lambda shards: max(file.stat().st_mtime_ns for file in shards), default=[])
+    return [file.stem for file in newest]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

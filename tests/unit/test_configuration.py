@@ -1,6 +1,7 @@
 """The configuration: what it resolves to, and the words for each mistake in it."""
 
 import copy
+import math
 import shutil
 from pathlib import Path
 
@@ -185,6 +186,10 @@ def test_options_of_lists_switches_and_nothing():
             {"recipes": {"demo": {"extends": "paper"}}},
             "config/config.yaml: recipes.demo: config/recipes/demo.yaml has this name. Choose another.",
         ),
+        (
+            {"datasets": {2019: {"folder": "x"}}},
+            "config/config.yaml: 2019: a key must be text. Write it in quotes.",
+        ),
         ({"recipes": {"mine": 3}}, "config/config.yaml: recipes.mine: expected a section with keys, found 3."),
     ],
 )
@@ -219,6 +224,8 @@ def test_all_mistakes_are_told_one_a_line():
         ({"ddro": {"beta": "1e-3"}}, "ddro.beta: expected a number, found '1e-3'. Write 0.001 without quotes."),
         ({"ddro": {"batch_size": 0.5}}, "ddro.batch_size: expected a whole number, found 0.5."),
         ({"ddro": {"batch_size": True}}, "ddro.batch_size: expected a whole number, found True."),
+        ({"corpus": {"top_k": 1e6}}, "corpus.top_k: expected a whole number, found 1000000.0."),
+        ({"ddro": {"beta": math.nan}}, "ddro.beta: expected a number, found nan."),
         ({"ddro": None}, "ddro: expected a section with keys, found None."),
         ({"sft": {"tied_head": "yes"}}, "sft.tied_head: expected true or false, found 'yes'."),
         ({"model": {"revision": 5}}, "model.revision: expected text or null, found 5."),

@@ -1,7 +1,11 @@
 """The conda environments, the lock of the plain venv, and what the scripts import agree with each other."""
 
+import os
 import re
+import shutil
+import subprocess
 import sys
+import venv
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -148,3 +152,17 @@ def test_the_environment_of_a_rule_has_what_its_script_imports(rule, family):
         if name not in sys.stdlib_module_names and not local:
             offered_by = {canonicalize_name(package) for package in packages.get(name, [])}
             assert offered_by & pins.keys(), f"{rule} imports {name}, which envs/{family}.yaml doesn't have"
+
+
+def test_the_environment_is_made_anew_by_its_own_python_s_base(root, tmp_path):
+    """make has the environment first on the PATH; pip finds no torch here, after the environment is there again."""
+    (tmp_path / "envs").mkdir()
+    script = shutil.copy(root / "envs/venv.sh", tmp_path / "envs")
+    (tmp_path / "envs/lock.txt").touch()
+    folder = tmp_path / "environment"
+    venv.create(folder, symlinks=True)
+    (folder / "of_before").touch()
+    settings = {"PATH": f"{folder}/bin:{os.environ['PATH']}", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
+    done = subprocess.run([script, folder], env=os.environ | settings, capture_output=True, text=True)
+    assert "No matching distribution found for torch" in done.stderr, done.stderr
+    assert (folder / "bin/pip").exists() and not (folder / "of_before").exists()

@@ -156,6 +156,16 @@ def test_missing_empty_and_broken_files(tmp_path):
             read_run(tmp_path / name)
 
 
+def test_a_damaged_archive_is_named_wherever_the_damage_is(tmp_path):
+    rows = [("q", f"d{row}", row, -float(row)) for row in range(1, 500)]
+    write_trec(run_of(*rows), tmp_path / "run.trec.gz", "sft")
+    whole = (tmp_path / "run.trec.gz").read_bytes()
+    for place in range(10, len(whole) - 8, 7):
+        (tmp_path / "run.trec.gz").write_bytes(whole[:place] + bytes([whole[place] ^ 255]) + whole[place + 1 :])
+        with pytest.raises(UserError, match="run.trec.gz"):
+            read_run(tmp_path / "run.trec.gz")
+
+
 @pytest.mark.parametrize("docno", ["two words", "", "line\n", "no\u00a0break"])
 def test_white_space_cannot_be_written(tmp_path, docno):
     with pytest.raises(UserError, match="docno .* white space"):

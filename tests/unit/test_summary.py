@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 from html.parser import HTMLParser
 
 import pytest
@@ -125,6 +126,15 @@ def test_stages_of_an_experiment_in_the_order_of_the_story(tmp_path):
     assert "read_nq" not in names and "fetch_model" not in names  # other data sets and recipes have them
     # A docid scheme without embeddings neither shows nor counts them, even if another experiment left them there.
     assert not any(name.name.startswith("embed") for name in stage_times(tmp_path, "awscli/tu/demo"))
+
+
+def test_shards_of_another_number_are_not_counted(tmp_path):
+    for age, shard in enumerate(("1-of-2", "2-of-2", "1-of-1", "2-of-3", "1-of-3", "3-of-3")):
+        name = f"retrieve.sft.test.{shard}"
+        write_benchmark(tmp_path / "benchmarks/d/pq/r", name, 1, 1)
+        os.utime(tmp_path / f"benchmarks/d/pq/r/{name}.tsv", (age, age))
+    names = [time.name for time in stage_times(tmp_path, "d/pq/r") if time.seconds]
+    assert names == [f"retrieve.sft.test.{shard}-of-3" for shard in (1, 2, 3)]
 
 
 def write_log(folder, *records):

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 FOLDER = Path("/tmp/ddro-slurm")
+os.environ["PATH"] += ":/usr/sbin"  # the daemons' place, which `su` leaves out
 ETC = Path("/etc/slurm")
 OURS = "# Written by tests/system/slurm/cluster.py: a cluster for tests on this machine alone.\n"
 PACKAGES = ["slurmctld", "slurmd", "slurm-client", "munge"]

@@ -1,6 +1,8 @@
 """`snakemake --profile slurm` on a real Slurm: a change, a training on two machines, and what may go wrong.
 
-The jobs are those of the slice, the resources those of the profile; the nodes claim to have them.
+The jobs are those of the slice, the resources those of the profile; the nodes claim to have them. The slice is made on
+this machine, and Slurm gets its last chapters. With WHOLE_SLICE=1 in the environment Slurm makes it from the first rule
+on, which takes seven minutes more: each of 29 jobs starts Snakemake, and half of them wait for one another.
 """
 
 import os
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from project import ENVIRONMENT, EXPERIMENT, SLICE, snakemake
+from project import ENVIRONMENT, EXPERIMENT, SLICE, copy_of_project, snakemake
 
 sys.path.insert(0, str(Path(__file__).parent))
 import cluster
@@ -23,7 +25,9 @@ RUN = f"{EXPERIMENT}/runs/ddro.test/1-of-1.parquet"
 MODEL = f"{EXPERIMENT}/sft/finetune"
 RETRIEVE = "rule_retrieve_wildcards_awscli_pq_tiny_ddro_test_1-of-1"
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+WHOLE = bool(os.environ.get("WHOLE_SLICE"))
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(2400 if WHOLE else 600)]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -40,8 +44,17 @@ def running_cluster():
 
 
 @pytest.fixture(scope="module")
-def project(own_slice) -> Path:
-    return own_slice
+def project(request, tmp_path_factory) -> Path:
+    """The finished slice."""
+    if not WHOLE:
+        return request.getfixturevalue("own_slice")
+    folder = copy_of_project(tmp_path_factory.mktemp("whole"))
+    snakemake(folder, *PROFILES, timeout=2000)
+    assert all(job["JobState"] == "COMPLETED" for job in jobs())
+    with_gpu = {job["Comment"].split("_wildcards")[0] for job in jobs() if "gpu" in job.get("TresPerJob", "")}
+    on_gpu = "embed_documents finetune_doc2query generate_pseudo_queries train_sft train_ddro retrieve"
+    assert with_gpu == {f"rule_{name}" for name in on_gpu.split()}
+    return folder
 
 
 @contextmanager

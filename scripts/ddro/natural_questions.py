@@ -34,7 +34,8 @@ def parse_example(record: Mapping[str, Any]) -> Example:
     Raises:
         ValueError: what the record lacks.
     """
-    needed = {key: str(record.get(key) or "") for key in ("example_id", "question_text", "document_url")}
+    values = {key: record.get(key) for key in ("example_id", "question_text", "document_url")}
+    needed = {key: "" if value is None else str(value) for key, value in values.items()}
     if lacking := [key for key, text in needed.items() if not _words(text)]:
         raise ValueError(f"no {lacking[0]}")
     if record.get("document_text") is not None:

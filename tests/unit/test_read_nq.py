@@ -51,6 +51,7 @@ def test_a_development_record():
     example = parse_example(dev(7, "q", "Lost (TV series)"))
     assert example == Example("7", "q", URL, "Lost (TV series)", "<H1> Heading </H1> words")
     assert page_text(example.page) == "words"
+    assert parse_example(dev(0, "q", "Lost")).qid == "0"
 
 
 def test_the_abstract_comes_first():

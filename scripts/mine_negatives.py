@@ -1,10 +1,10 @@
-"""Draw negatives from strata of the BM25 ranking of each query, for each of its relevant documents."""
+"""Draw negatives from strata of the BM25 ranking of each query, by chance or what a model ranks highest of them."""
 
 import argparse
 from pathlib import Path
 
 from ddro.command import UserError, log, progress, run
-from ddro.tables import SPLITS
+from ddro.tables import QUERY_SETS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,10 +17,15 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--queries", type=Path, required=True, help="queries with their splits (Parquet)")
     options.add_argument("--qrels", type=Path, required=True, help="relevance judgements (Parquet)")
     options.add_argument("--docids", type=Path, required=True, help="docids of the corpus (Parquet)")
-    options.add_argument("--split", choices=SPLITS, required=True, help="mine for the queries of this split")
+    options.add_argument("--split", choices=QUERY_SETS, required=True, help="mine for the queries of this split")
     options.add_argument("--per-query", type=int, required=True, help="negatives a query, split evenly over the strata")
     options.add_argument(
         "--strata", type=int, nargs="+", required=True, help="last rank of each stratum, such as 100 500 1000"
+    )
+    options.add_argument(
+        "--ranking",
+        type=Path,
+        help="a model's run of the split (Parquet): take what it ranks highest of a stratum, not what chance draws",
     )
     options.add_argument("--seed", type=int, required=True, help="seed; each query has its own chance from it")
     options.add_argument("--output", type=Path, required=True, help="the negatives (Parquet), sorted by qid and rank")
@@ -32,7 +37,7 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow.compute as pc
 
     from ddro.files import read_table, write_table
-    from ddro.negatives import docid_groups, mine, pairs_table, query_generator, read_rankings
+    from ddro.negatives import by_chance, by_model, docid_groups, mine, pairs_table, query_generator, read_rankings
     from ddro.tables import DOCIDS, NEGATIVES, QUERIES
 
     if arguments.per_query < 1:
@@ -47,6 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
     if not qids:
         raise UserError(f"{arguments.queries}: no query is in the split {arguments.split!r}.")
     relevant = read_relevant(arguments.qrels, qids, docnos)
+    of_model = read_ranking(arguments.ranking, qids, docnos) if arguments.ranking else None
 
     few = f"queries with fewer than {arguments.per_query} candidates, of which all are taken"
     counts = dict.fromkeys(["queries without a ranking", "queries without a relevant document", few], 0)
@@ -62,8 +68,8 @@ def main(arguments: argparse.Namespace) -> None:
         if qid not in relevant:
             counts["queries without a relevant document"] += 1
             continue
-        generator = query_generator(arguments.seed, qid)
-        drawn = mine(documents, ranks, relevant[qid], groups, arguments.strata, arguments.per_query, generator)
+        draw = by_model(of_model[qid]) if of_model else by_chance(query_generator(arguments.seed, qid))
+        drawn = mine(documents, ranks, relevant[qid], groups, arguments.strata, arguments.per_query, draw)
         counts[few] += len(drawn[0]) < arguments.per_query
         if len(drawn[0]):
             mined.append(qid)
@@ -103,6 +109,16 @@ def read_relevant(path: Path, qids: set[str], docnos) -> dict:
     for qid, row in zip(qrels["qid"].to_pylist(), rows.to_pylist(), strict=True):
         relevant.setdefault(qid, []).append(row)
     return {qid: np.array(found) for qid, found in relevant.items()}
+
+
+def read_ranking(path: Path, qids: set[str], docnos) -> dict:
+    """The positions in ``docnos`` of the documents that the model ranks for each query, best first."""
+    from ddro.negatives import read_rankings
+
+    ranked = {qid: documents for qid, documents, _ in read_rankings(path, docnos)}
+    if missing := sorted(qids - set(ranked)):
+        raise UserError(f"{path}: query {missing[0]!r} is not ranked ({len(missing)} such queries). Delete the file.")
+    return ranked
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ddro.command import UserError, log, progress, run
-from ddro.tables import SPLITS
+from ddro.tables import QUERY_SETS
 
 QUERIES_A_BATCH = 256
 """Written together, so that the memory does not grow with the number of queries."""
@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--index", type=Path, required=True, help="folder of the index")
     options.add_argument("--queries", type=Path, required=True, help="queries with their splits (Parquet)")
-    options.add_argument("--split", choices=SPLITS, required=True, help="search the queries of this split")
+    options.add_argument("--split", choices=QUERY_SETS, required=True, help="search the queries of this split")
     options.add_argument("--k1", type=float, required=True, help="BM25: how slowly repeated terms saturate (>= 0)")
     options.add_argument("--b", type=float, required=True, help="BM25: how much long documents lose (0 to 1)")
     options.add_argument("--depth", type=int, default=1000, help="documents a query (default: 1000)")

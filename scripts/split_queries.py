@@ -21,6 +21,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--validation-share", type=float, required=True, help="share of the queries that validate")
     options.add_argument("--unseen-share", type=float, required=True, help="share of the documents kept from training")
     options.add_argument(
+        "--validation-unseen-share", type=float, required=True, help="as --unseen-share, for the validation queries"
+    )
+    options.add_argument(
         "--max-overlap", type=float, required=True, help="a held-out query overlaps less with each training query"
     )
     options.add_argument(
@@ -61,6 +64,7 @@ def main(arguments: argparse.Namespace) -> None:
             test_share=arguments.test_share,
             validation_share=arguments.validation_share,
             unseen_share=arguments.unseen_share,
+            validation_unseen_share=arguments.validation_unseen_share,
             max_overlap=arguments.max_overlap,
             held_out_kinds={"heading"} & kinds or kinds,
         )

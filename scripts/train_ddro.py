@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+import pyarrow as pa
+
 from ddro import tables
 from ddro.command import UserError, log, run
 from ddro.files import check_foreign_key, read_table
@@ -14,7 +16,7 @@ BEST = {"mrr@10": "eval_mrr@10", "reward_accuracy": "eval_rewards/accuracies"}
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--initial", type=Path, required=True, help="the SFT model: start and frozen reference")
-    options.add_argument("--negatives", type=Path, required=True, help="pairs of the training queries (Parquet)")
+    options.add_argument("--negatives", type=Path, nargs="+", required=True, help="pairs to learn from (Parquet)")
     options.add_argument("--validation-negatives", type=Path, required=True, help="pairs of the validation queries")
     options.add_argument("--beta", type=float, required=True, help="strength of the reference")
     options.add_argument("--loss-type", required=True, help="TRL's name of the loss; sigmoid is the paper's")
@@ -62,10 +64,8 @@ def main(arguments: argparse.Namespace) -> None:
         max_query_tokens=arguments.max_query_tokens,
     )
     queries = read_table(arguments.queries, tables.QUERIES, ["qid"])
-    train, validation = (
-        read_pairs(path, split, arguments, docids, queries)
-        for path, split in ((arguments.negatives, "train"), (arguments.validation_negatives, "validation"))
-    )
+    train = pa.concat_tables([read_pairs(path, arguments, docids, queries) for path in arguments.negatives])
+    validation = read_pairs(arguments.validation_negatives, arguments, docids, queries)
     size = group_size(arguments.batch_size, negatives_a_query(train))
     settings = training.trainer_arguments(
         arguments, checkpoints.folder, warmup=arguments.warmup_steps, best=BEST[arguments.keep], unit=size
@@ -98,15 +98,15 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("ddro: kept the checkpoint with the best %s", arguments.keep)
 
 
-def read_pairs(path: Path, split: str, arguments: argparse.Namespace, docids, queries):  # noqa: ANN001, ANN201
-    """The checked pairs of one split."""
+def read_pairs(path: Path, arguments: argparse.Namespace, docids: pa.Table, queries: pa.Table) -> pa.Table:
+    """The pairs of one file, checked."""
     negatives = read_table(path, tables.NEGATIVES)
     check_foreign_key(negatives, path, "qid", queries["qid"], str(arguments.queries))
     for name in ("positive", "negative"):
         check_foreign_key(negatives, path, name, docids["docno"], str(arguments.docids))
     if not negatives.num_rows:
-        raise UserError(f"{path}: no {split} query has a negative. Raise bm25.depth or widen negatives.strata.")
-    log.info("%s: %d pairs", split, negatives.num_rows)
+        raise UserError(f"{path}: no query has a negative. Raise bm25.depth or widen negatives.strata.")
+    log.info("%s: %d pairs", path, negatives.num_rows)
     return negatives
 
 

@@ -28,9 +28,14 @@ MACHINE = ("output", "processes", "device_batch_size", "checkpoint_minutes")  # 
 def identity(script: Path | str, arguments: argparse.Namespace) -> dict[str, Any]:
     """What makes two runs of a script the same run: its code, its options, and the content of its inputs."""
     options = {name: value for name, value in vars(arguments).items() if name not in MACHINE}
-    return {"code": code_hash(Path(script))} | {
-        name: content_hash(value) if isinstance(value, Path) else value for name, value in options.items()
-    }
+    return {"code": code_hash(Path(script))} | {name: _content(value) for name, value in options.items()}
+
+
+def _content(value: Any) -> Any:
+    """An option's value, of a path (or several) the content."""
+    if isinstance(value, list):
+        return [_content(item) for item in value]
+    return content_hash(value) if isinstance(value, Path) else value
 
 
 def content_hash(path: Path) -> str:

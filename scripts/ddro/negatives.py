@@ -1,9 +1,13 @@
-"""Negatives for DDRO: documents that BM25 ranks high for a query but that are not relevant to it (METHOD 3)."""
+"""Negatives for DDRO: documents that BM25 ranks high for a query but that are not relevant to it (METHOD 3).
+
+Within a stratum of BM25's ranks they are drawn by chance, as the paper does, or they are those that the model to be
+trained ranks highest: then each pair is a mistake of its, or the nearest thing to one.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +20,9 @@ from ddro.tables import RUN
 
 ROWS_A_BATCH = 2**18
 """Rows of a run that are in memory at a time."""
+
+Draw = Callable[[np.ndarray, int], np.ndarray]
+"""Chooses ``count`` of a stratum's document numbers: (int [n], count) -> positions in them, int [count]."""
 
 
 def quotas(count: int, strata: int) -> np.ndarray:
@@ -46,15 +53,33 @@ def stratum_counts(available: Sequence[int], count: int) -> np.ndarray:
     return counts
 
 
-def sample_strata(ranks: np.ndarray, bounds: Sequence[int], count: int, generator: np.random.Generator) -> np.ndarray:
-    """Draw ``count`` candidates by `stratum_counts`, within a stratum each set of them equally likely.
+def by_chance(generator: np.random.Generator) -> Draw:
+    """Within a stratum each set of documents is equally likely."""
+    return lambda documents, count: generator.choice(len(documents), size=count, replace=False)
+
+
+def by_model(ranked: np.ndarray) -> Draw:
+    """Within a stratum the documents that stand first in ``ranked``, int [m], best first; then BM25's own order."""
+
+    def draw(documents: np.ndarray, count: int) -> np.ndarray:
+        place = dict(zip(ranked.tolist(), range(len(ranked)), strict=True))
+        return np.argsort([place.get(document, len(ranked)) for document in documents.tolist()], kind="stable")[:count]
+
+    return draw
+
+
+def sample_strata(
+    documents: np.ndarray, ranks: np.ndarray, bounds: Sequence[int], count: int, draw: Draw
+) -> np.ndarray:
+    """Draw ``count`` candidates by `stratum_counts`.
 
     Args:
-        ranks: int [n], ascending BM25 ranks (from 1) of the candidates; what is excluded already is missing, the
-            ranks of the others stay.
+        documents: int [n], numbers of the candidates.
+        ranks: int [n], their ascending BM25 ranks (from 1); what is excluded already is missing, the ranks of the
+            others stay.
         bounds: the last rank of each stratum, ascending; a candidate ranked below the last one is never drawn.
         count: how many to draw.
-        generator: the source of chance.
+        draw: `by_chance` or `by_model`.
 
     Returns:
         Positions in ``ranks``, ascending: int64 [count], or fewer if there are not enough.
@@ -62,10 +87,7 @@ def sample_strata(ranks: np.ndarray, bounds: Sequence[int], count: int, generato
     ends = np.searchsorted(ranks, bounds, side="right")
     starts = np.concatenate([[0], ends[:-1]])
     counts = stratum_counts(ends - starts, count)
-    drawn = [
-        start + generator.choice(end - start, size=size, replace=False)
-        for start, end, size in zip(starts, ends, counts, strict=True)
-    ]
+    drawn = [start + draw(documents[start:end], size) for start, end, size in zip(starts, ends, counts, strict=True)]
     return np.sort(np.concatenate(drawn))
 
 
@@ -81,7 +103,7 @@ def mine(
     groups: np.ndarray,
     bounds: Sequence[int],
     count: int,
-    generator: np.random.Generator,
+    draw: Draw,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the negatives of one query: never a relevant document, nor one that has the docid of a relevant one.
 
@@ -90,16 +112,16 @@ def mine(
         ranks: int [n], their ranks, ascending.
         positives: int [p], numbers of the relevant documents.
         groups: int [corpus], the number of each document's docid (`docid_groups`).
-        bounds: as for `sample_strata`, with ``count`` and ``generator``.
+        bounds: as for `sample_strata`, with ``count`` and ``draw``.
         count: how many to draw.
-        generator: the source of chance.
+        draw: `by_chance` or `by_model`.
 
     Returns:
         The negatives' numbers and ranks, best first: int [m], m <= count.
     """
     allowed = ~np.isin(groups[documents], groups[positives])
     documents, ranks = documents[allowed], ranks[allowed]
-    drawn = sample_strata(ranks, bounds, count, generator)
+    drawn = sample_strata(documents, ranks, bounds, count, draw)
     return documents[drawn], ranks[drawn]
 
 

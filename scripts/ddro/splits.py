@@ -57,13 +57,15 @@ def hold_out(
     test_share: float,
     validation_share: float,
     unseen_share: float,
+    validation_unseen_share: float,
     max_overlap: float,
     held_out_kinds: Container[str] = ("heading",),
 ) -> tuple[dict[str, str], Counter]:
     """Assign each qid to train, validation or test by a hash of its text, and count what is left out.
 
     * ``unseen_share`` of the documents, by a hash of the docno, are unseen: their queries of ``held_out_kinds`` test,
-      their others are dropped, so that training never meets them.
+      their others are dropped, so that training never meets them. Another ``validation_unseen_share`` do the same for
+      validation; a query of both kinds of document tests.
     * Of the other queries of ``held_out_kinds``, in the order of their hash, ``test_share`` of all queries test and
       ``validation_share`` validate; a query is taken only if each of its documents keeps a training query and its
       overlap (Jaccard of content-word stems) with every training query of its documents is below ``max_overlap``.
@@ -75,10 +77,11 @@ def hold_out(
     counts: Counter = Counter()
     splits: dict[str, str] = {}
     for query in queries:
-        if not any(fraction_of_hash(docno) < unseen_share for docno in query.docnos):
+        least = min(fraction_of_hash(docno) for docno in query.docnos)
+        if least >= unseen_share + validation_unseen_share:
             splits[query.qid] = "train"
         elif query.kind in held_out_kinds:
-            splits[query.qid] = "test"
+            splits[query.qid] = "test" if least < unseen_share else "validation"
         else:
             counts["queries dropped because their document is unseen"] += 1
 
@@ -95,9 +98,11 @@ def hold_out(
             jaccard(stems[query.qid], stems[other]) < max_overlap for qids in others for other in qids
         )
 
-    unseen_tests = sum(split == "test" for split in splits.values())
-    quotas = [("test", round(test_share * len(queries)) - unseen_tests)]
-    quotas += [("validation", round(validation_share * len(queries)))]
+    unseen = Counter(splits.values())
+    quotas = [
+        (split, round(share * len(queries)) - unseen[split])
+        for split, share in (("test", test_share), ("validation", validation_share))
+    ]
     candidates = [query for query in queries if query.kind in held_out_kinds and splits.get(query.qid) == "train"]
     in_order = iter(sorted(candidates, key=lambda query: (fraction_of_hash(query.text), query.qid)))
     for split, quota in quotas:

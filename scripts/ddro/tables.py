@@ -24,6 +24,9 @@ NEGATIVES = pa.schema({"qid": pa.string(), "positive": pa.string(), "negative": 
 """``rank`` is the negative's BM25 rank."""
 
 SPLITS = ("train", "validation", "test")
+QUERY_SETS = (*SPLITS, "documents")
+"""What a query may be in ``QUERIES``: of a split, or a document's own words (quote_documents)."""
+
 STAGES = ("pretrain", "search_pretrain", "finetune")
 SYSTEMS = ("bm25", "sft", "ddro")
 

@@ -96,7 +96,8 @@ def test_the_jobs_of_each_configuration(plan):
         "search_bm25": 3,
     }
     if name == "config":
-        data_sets, experiments, others = 1, 1, {"fetch_awscli": 1, "initialise_model": 1}
+        data_sets, experiments = 1, 1
+        others = {"fetch_awscli": 1, "initialise_model": 1, "quote_documents": 1, "rank_for_negatives": 2}
     else:
         data_sets, experiments = 2, 4
         others = {"fetch_file": 7, "read_msmarco": 1, "read_nq": 1, "fetch_model": 2, "fetch_embedding_model": 2}

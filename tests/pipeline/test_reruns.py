@@ -22,10 +22,11 @@ TABLE = {"compare_systems.test", "show_samples", "summarise", "note_versions"}
 RANKING_OF_DDRO = {"retrieve.ddro.test.1-of-1", "gather_run.ddro.test", "evaluate.ddro.test"} | TABLE
 RANKING_OF_SFT = {"retrieve.sft.test.1-of-1", "gather_run.sft.test", "evaluate.sft.test"}
 DDRO = {"train_ddro", "plot_training"} | RANKING_OF_DDRO
-NEGATIVES = {"mine_negatives.train", "mine_negatives.validation"}
+NEGATIVES = {"mine_negatives.documents", "mine_negatives.validation"}
+RANKING_FOR_NEGATIVES = {"rank_for_negatives.documents", "rank_for_negatives.validation"}
 SFT = {"train_sft.pretrain", "train_sft.search_pretrain", "train_sft.finetune"} | RANKING_OF_SFT
 INSTANCES = {"build_instances.pretrain", "build_instances.search_pretrain", "build_instances.finetune"}
-DOCIDS = {"assign_docids", "plot_docids", "build_trie"} | INSTANCES | SFT | NEGATIVES | DDRO
+DOCIDS = {"assign_docids", "plot_docids", "build_trie"} | INSTANCES | SFT | RANKING_FOR_NEGATIVES | NEGATIVES | DDRO
 PSEUDO_QUERIES = {
     "finetune_doc2query",
     "generate_pseudo_queries.1-of-1",
@@ -33,7 +34,7 @@ PSEUDO_QUERIES = {
     "filter_pseudo_queries",
     "describe_pseudo_queries",
 }
-TRAINING = PSEUDO_QUERIES | {"build_instances.search_pretrain"} | SFT | DDRO
+TRAINING = PSEUDO_QUERIES | {"build_instances.search_pretrain"} | SFT | RANKING_FOR_NEGATIVES | NEGATIVES | DDRO
 
 
 def edit(name: str, old: str, new: str):
@@ -64,18 +65,22 @@ def delete(name: str):
 
 CASES = {
     "nothing": ([], [], set()),
-    "beta": ([edit(DEMO, "beta: 0.4", "beta: 0.3")], [], DDRO),
+    "beta": ([edit(DEMO, "beta: 2.0", "beta: 0.4")], [], DDRO),
     "the number of negatives": ([edit(DEMO, "per_query: 4", "per_query: 5")], [], NEGATIVES | DDRO),
     "a setting of PQ": ([edit(DEMO, "centroids: 256", "centroids: 128")], [], {"train_pq_codebook"} | DOCIDS),
     "BM25 of the negatives": (
         [edit(DEMO, "  mining:\n    k1: 0.82", "  mining:\n    k1: 0.9")],
         [],
         # Of the pseudo queries only what is told about them: none is left out here.
-        {"search_bm25.train", "search_bm25.validation", "filter_pseudo_queries", "describe_pseudo_queries"}
+        {"search_bm25.documents", "search_bm25.validation", "filter_pseudo_queries", "describe_pseudo_queries"}
         | NEGATIVES
         | DDRO,
     ),
-    "the beam size": ([edit(DEMO, "\n  beams: 20", "\n  beams: 30")], [], RANKING_OF_SFT | RANKING_OF_DDRO),
+    "the beam size": (
+        [edit(DEMO, "decoding:\n  beams: 20", "decoding:\n  beams: 30")],
+        [],
+        RANKING_OF_SFT | RANKING_OF_DDRO,
+    ),
     "a caption": ([edit("workflow/report/summary.rst", "All systems", "Each system")], [], set()),
     "a thread count in the rules": ([edit("workflow/rules/docids.smk", "threads: 16", "threads: 3")], [], {"draw_dag"}),
     "a thread count on the command line": ([], ["--set-threads", "train_sft=1", "retrieve=1"], set()),

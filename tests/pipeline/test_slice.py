@@ -27,6 +27,7 @@ SAME_BYTES = [
     f"{EXPERIMENT}/instances/search_pretrain.parquet",
     f"{EXPERIMENT}/instances/finetune.parquet",
     f"{EXPERIMENT}/negatives/train.parquet",
+    f"{EXPERIMENT}/negatives/documents.parquet",
     f"{EXPERIMENT}/runs/sft.test.trec.gz",
     f"{EXPERIMENT}/metrics/ddro.test.json",
 ]
@@ -127,9 +128,11 @@ def test_each_docid_scheme_runs_to_its_end(project, other_schemes, scheme):
     assert set(ranking["docno"].to_pylist()) <= set(docids["docno"].to_pylist())
 
 
-def test_negatives_are_never_relevant_nor_share_a_relevant_docid(project):
-    negatives = read_table(project / EXPERIMENT / "negatives/train.parquet", tables.NEGATIVES).to_pandas()
-    qrels = pq.read_table(project / "results/awscli/qrels.parquet").to_pandas()
+@pytest.mark.parametrize("queries", ["train", "documents"])
+def test_negatives_are_never_relevant_nor_share_a_relevant_docid(project, queries):
+    negatives = read_table(project / EXPERIMENT / f"negatives/{queries}.parquet", tables.NEGATIVES).to_pandas()
+    qrels = pq.read_table(project / "results/awscli/documents/qrels.parquet").to_pandas()
+    assert set(negatives["qid"]) <= set(qrels["qid"]) and len(negatives) > 80
     docids = pq.read_table(project / "results/awscli/pq/docids.parquet").to_pandas()
     docid_of = {row.docno: tuple(row.tokens) for row in docids.itertuples()}
     relevant = qrels.groupby("qid")["docno"].agg(set)

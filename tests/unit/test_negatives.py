@@ -12,6 +12,8 @@ from ddro import negatives
 from ddro.command import UserError
 from ddro.files import read_table, write_table
 from ddro.negatives import (
+    by_chance,
+    by_model,
     docid_groups,
     mine,
     pairs_table,
@@ -60,19 +62,30 @@ def test_all_that_is_wanted_or_all_that_there_is_is_drawn(available, count):
 
 def test_a_sample_holds_its_share_of_each_stratum_once_in_order():
     ranks = np.array([rank for rank in range(1, 1201) if rank % 7])  # every seventh is excluded
-    drawn = sample_strata(ranks, [100, 500, 1000], 16, np.random.default_rng(0))
+    chance = by_chance(np.random.default_rng(0))
+    drawn = sample_strata(ranks, ranks, [100, 500, 1000], 16, chance)
     picked = ranks[drawn]
     assert (np.diff(picked) > 0).all()
     assert np.histogram(picked, [1, 101, 501, 1001])[0].tolist() == [6, 5, 5]
-    assert sample_strata(np.array([1001, 1002]), [100, 500, 1000], 16, np.random.default_rng(0)).tolist() == []
+    beyond = np.array([1001, 1002])
+    assert sample_strata(beyond, beyond, [100, 500, 1000], 16, chance).tolist() == []
 
 
 def test_every_candidate_of_a_stratum_is_equally_likely():
     ranks = np.arange(1, 21)
-    generator = np.random.default_rng(5)
-    drawn = np.concatenate([sample_strata(ranks, [10, 20], 6, generator) for _ in range(4000)])
+    chance = by_chance(np.random.default_rng(5))
+    drawn = np.concatenate([sample_strata(ranks, ranks, [10, 20], 6, chance) for _ in range(4000)])
     shares = np.bincount(drawn, minlength=20) / 4000
     assert shares == pytest.approx(np.full(20, 0.3), abs=0.03)  # 3 of 10
+
+
+def test_what_the_model_ranks_highest_of_a_stratum_is_taken_then_what_bm25_does():
+    documents, ranks = np.array([9, 8, 7, 6, 5, 4]), np.arange(1, 7)
+    ranked = by_model(np.array([4, 0, 6, 8]))  # 0 isn't among BM25's
+    assert documents[sample_strata(documents, ranks, [6], 2, ranked)].tolist() == [6, 4]
+    assert documents[sample_strata(documents, ranks, [6], 4, ranked)].tolist() == [9, 8, 6, 4]
+    assert documents[sample_strata(documents, ranks, [3, 6], 2, ranked)].tolist() == [8, 4]
+    assert documents[sample_strata(documents, ranks, [3, 6], 2, by_model(np.array([], int)))].tolist() == [9, 6]
 
 
 def test_the_chance_of_a_query_is_its_own():
@@ -89,7 +102,7 @@ def test_documents_with_the_same_tokens_have_the_same_group():
 def test_no_negative_is_relevant_or_has_the_docid_of_a_relevant_document():
     documents, ranks = np.array([5, 0, 3, 1, 4, 2]), np.arange(1, 7)
     groups = np.array([0, 1, 2, 0, 4, 5])  # documents 0 and 3 share a docid
-    found, at = mine(documents, ranks, np.array([0, 4]), groups, [3, 6], 10, np.random.default_rng(0))
+    found, at = mine(documents, ranks, np.array([0, 4]), groups, [3, 6], 10, by_chance(np.random.default_rng(0)))
     assert (found.tolist(), at.tolist()) == ([5, 1, 2], [1, 4, 6])
 
 
@@ -228,6 +241,23 @@ def test_the_same_bytes_every_time_whatever_the_other_queries_are(case):
     run = pq.read_table(case.folder / "run.parquet")
     pq.write_table(run.filter(pa.compute.equal(run["qid"], "q1")), case.folder / "run.parquet")
     assert case.mine("fourth") == [row for row in rows if row["qid"] == "q1"]
+
+
+def test_negatives_that_a_model_ranks_highest(case):
+    path = case.folder / "model.parquet"
+    of_query = {"q1": "d03 d30 d25 d38 d15 d12 d05 d02", "q2": "d20 d00", "q3": "d01"}
+    write_run(
+        path, [(qid, docno, rank) for qid, docnos in of_query.items() for rank, docno in enumerate(docnos.split(), 1)]
+    )
+    rows = case.mine("out", "--ranking", str(path))
+    assert [row["negative"] for row in rows if (row["qid"], row["positive"]) == ("q1", "d03")] == (
+        ["d02", "d05", "d12", "d15", "d25", "d30"]  # two of each stratum, never a relevant one or one of its docid
+    )
+    assert [row["negative"] for row in rows if row["qid"] == "q2"] == ["d01", "d02", "d03"]  # BM25 has no others
+
+    write_run(path, [("q1", "d03", 1)])
+    with pytest.raises(UserError, match=r"model.parquet: query 'q2' is not ranked \(2 such queries\)"):
+        case.mine("out", "--ranking", str(path))
 
 
 def test_one_negative_over_three_strata_is_one(case):

@@ -1,6 +1,8 @@
 """Training that is killed, or shared by two processes, gives the weights of a run that wasn't."""
 
+import argparse
 import importlib
+import json
 import multiprocessing
 import os
 import shutil
@@ -13,8 +15,9 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+import train_ddro
 from ddro import tables
-from ddro.checkpoints import Checkpoints, content_hash
+from ddro.checkpoints import Checkpoints, content_hash, identity
 from ddro.command import UserError
 from ddro.files import write_table
 from ddro.training_log import read_training_log
@@ -245,3 +248,14 @@ def test_the_content_of_a_folder_is_all_but_its_log(tmp_path):
     assert content_hash(tmp_path / "a") != content_hash(tmp_path / "b")
     with pytest.raises(UserError, match="no such file"):
         content_hash(Path("nowhere"))
+
+
+def test_a_run_is_known_by_the_content_of_each_of_several_inputs(tmp_path):
+    names = [tmp_path / name for name in ("a", "b")]
+
+    def of_contents(*texts):
+        for path, text in zip(names, texts, strict=True):
+            path.write_text(text)
+        return json.loads(json.dumps(identity(train_ddro.__file__, argparse.Namespace(negatives=names, beta=2.0))))
+
+    assert of_contents("1", "2") == of_contents("1", "2") != of_contents("1", "3")

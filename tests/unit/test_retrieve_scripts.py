@@ -1,4 +1,4 @@
-"""The scripts from docids and a model to a run: build_trie, retrieve, gather_run."""
+"""The scripts from docids and a model to a run: build_trie, retrieve, gather_run, rank_for_negatives."""
 
 import json
 
@@ -9,6 +9,7 @@ from transformers import T5Config, T5ForConditionalGeneration, T5Tokenizer
 
 import build_trie
 import gather_run
+import rank_for_negatives
 import retrieve
 from ddro.command import UserError
 from ddro.decoding import constrained_beam_search, ranked_documents
@@ -94,6 +95,19 @@ def test_shards_give_the_run_of_the_whole(folder):
     assert first["score"].tolist() == pytest.approx(second["score"].tolist(), abs=1e-5)
     assert read_json(timing)["queries"] == len(TEXTS)
     assert read_table(folder / "2-of-4.parquet", RUN)["qid"].unique().to_pylist() == ["q1", "q5"]
+
+
+def test_the_ranking_for_negatives_is_that_of_its_split_sorted_by_qid(folder):
+    rows = read_table(folder / "queries.parquet", QUERIES).to_pylist()
+    write_table(pa.Table.from_pylist(rows[::-1], QUERIES), folder / "reversed.parquet", QUERIES)
+    call(
+        rank_for_negatives, "--model", folder / "model", "--trie", folder / "trie.safetensors", "--docids",
+        folder / "docids.parquet", "--queries", folder / "reversed.parquet", "--split", "test", "--beams", BEAMS,
+        "--max-query-tokens", 8, "--precision", "float32", "--output", folder / "negatives.parquet",
+    )  # fmt: skip
+    ranked = read_table(folder / "negatives.parquet", RUN).to_pandas()
+    run = read_run(gathered(folder, ["1-of-1"])[0]).to_pandas()  # the queries of which stand in the order of their qids
+    assert ranked[["qid", "docno", "rank"]].equals(run[["qid", "docno", "rank"]])
 
 
 def test_a_missing_shard_and_a_strange_query_are_refused(folder):

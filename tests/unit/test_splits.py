@@ -17,8 +17,14 @@ def test_most_judged_is_most_judged_first_and_ties_by_docno():
     assert most_judged({"b": 2, "d": 0}, 3, ["e", "d", "b", "a"]) == ["b", "a", "d"]
 
 
-def shares(test=0.0, validation=0.0, unseen=0.0, max_overlap=0.7):
-    return {"test_share": test, "validation_share": validation, "unseen_share": unseen, "max_overlap": max_overlap}
+def shares(test=0.0, validation=0.0, unseen=0.0, max_overlap=0.7, validation_unseen=0.0):
+    return {
+        "test_share": test,
+        "validation_share": validation,
+        "unseen_share": unseen,
+        "validation_unseen_share": validation_unseen,
+        "max_overlap": max_overlap,
+    }
 
 
 COLOURS = "red orange yellow green blue indigo violet black white grey".split()
@@ -91,6 +97,23 @@ def test_unseen_documents_test_with_all_their_headings_and_train_with_nothing():
     ]
     splits, left_out = hold_out(queries, **shares(test=0.5, unseen=0.05))
     assert splits == {"u1": "test", "u2": "test", "both": "test", "s1": "train", "s2": "train"}
+    assert left_out["queries dropped because their document is unseen"] == 1
+
+
+def test_documents_unseen_by_training_validate_too():
+    of_share = {
+        name: next(f"d{i}" for i in range(1000) if low <= fraction_of_hash(f"d{i}") < high)
+        for name, low, high in (("test", 0, 0.05), ("validation", 0.05, 0.07), ("seen", 0.07, 1))
+    }
+    queries = [
+        Query("v", "red cat", "heading", (of_share["validation"],)),
+        Query("dropped", "blue dog", "sentence", (of_share["validation"],)),
+        Query("t", "green cow", "heading", (of_share["validation"], of_share["test"])),
+        *distinct(9, of_share["seen"]),
+    ]
+    splits, left_out = hold_out(queries, **shares(validation=0.25, unseen=0.05, validation_unseen=0.02))
+    assert splits["v"] == "validation" and splits["t"] == "test" and "dropped" not in splits
+    assert list(splits.values()).count("validation") == 3  # it counts towards the share
     assert left_out["queries dropped because their document is unseen"] == 1
 
 

@@ -24,7 +24,7 @@ rule index_bm25:
 rule search_bm25:
     input:
         index="results/{dataset}/bm25/index",
-        queries=training("queries"),
+        queries=queries_of_split("queries"),
     output:
         "results/{dataset}/bm25/{split}.run.parquet",
     log:

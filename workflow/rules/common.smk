@@ -18,7 +18,7 @@ from ddro.command import UserError
 from ddro.configuration import load_experiments, options
 from ddro.datasets import load_datasets, qrels_of
 from ddro.schema import read_yaml
-from ddro.tables import SPLITS, STAGES, SYSTEMS
+from ddro.tables import QUERY_SETS, STAGES, SYSTEMS
 
 CHAPTERS = ["corpus", "docids", "pseudo_queries", "sft", "bm25", "ddro", "evaluation"]
 
@@ -50,7 +50,7 @@ wildcard_constraints:
     docid=one_of(experiment.docid for experiment in EXPERIMENTS),
     recipe=one_of(experiment.recipe for experiment in EXPERIMENTS),
     scatteritem=r"\d+-of-\d+",
-    split=one_of(SPLITS),
+    split=one_of(QUERY_SETS),
     stage=one_of(STAGES),
     system=one_of(SYSTEMS),
 
@@ -197,6 +197,34 @@ def training(table):
         return f"results/{wildcards.dataset}/{'training/' if trained else ''}{table}.parquet"
 
     return of_job
+
+
+def queries_of_split(table):
+    """An input function: queries or qrels that have those of the wildcard ``split``."""
+
+    def of_job(wildcards):
+        if wildcards.split == "documents":
+            return f"results/{wildcards.dataset}/documents/{table}.parquet"
+        return training(table)(wildcards)
+
+    return of_job
+
+
+def queries_of_pairs(table):
+    """An input function: queries or qrels that have all whose pairs DDRO learns from."""
+
+    def of_job(wildcards):
+        if "documents" in setting("negatives.queries")(wildcards):
+            return f"results/{wildcards.dataset}/documents/{table}.parquet"
+        return training(table)(wildcards)
+
+    return of_job
+
+
+def pairs_to_learn(wildcards):
+    """An input function: the pairs of the queries that the recipe names."""
+    folder = f"results/{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}/negatives"
+    return [f"{folder}/{queries}.parquet" for queries in setting("negatives.queries")(wildcards)]
 
 
 def file_of(wildcards):

@@ -37,6 +37,7 @@ def project(tmp_path_factory) -> Path:
         (mine / f"qrels/{kind}.tsv").write_text("query-id\tcorpus-id\tscore\n" + lines)
     pq = {"components": 16, "subspaces": 8, "centroids": 8}
     recipe = {"extends": "demo", "corpus": {"top_k": 55}, "split": {"validation_share": 0.2}, "pq": pq}
+    recipe["negatives"] = {"queries": ["train", "documents"]}
     config = {
         "experiments": [{"dataset": "mine", "docid": "pq", "recipe": "few"}],
         "datasets": {"mine": {"folder": "my corpus"}},
@@ -98,9 +99,10 @@ def test_without_training_judgements_pseudo_queries_train(project):
     }
     assert {name for name, path in used.items() if path == training} == {
         "search_bm25.train",
+        "rank_for_negatives.train",
         "mine_negatives.train",
         "build_instances.finetune",
-        "train_ddro",
+        "quote_documents",  # of which train_ddro takes both kinds
     }
     assert {"search_bm25.test", "mine_negatives.validation", "judge_pseudo_queries", "evaluate.sft.test"} <= set(used)
 

@@ -52,7 +52,9 @@ def project(request, tmp_path_factory) -> Path:
     snakemake(folder, *PROFILES, timeout=2000)
     assert all(job["JobState"] == "COMPLETED" for job in jobs())
     with_gpu = {job["Comment"].split("_wildcards")[0] for job in jobs() if "gpu" in job.get("TresPerJob", "")}
-    on_gpu = "embed_documents finetune_doc2query generate_pseudo_queries train_sft train_ddro retrieve rank_for_negatives"
+    on_gpu = (
+        "embed_documents finetune_doc2query generate_pseudo_queries train_sft rank_for_negatives train_ddro retrieve"
+    )
     assert with_gpu == {f"rule_{name}" for name in on_gpu.split()}
     return folder
 

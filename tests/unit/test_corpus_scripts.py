@@ -13,7 +13,13 @@ import pytest
 
 from ddro.tables import CORPUS, DOCUMENTS, QRELS, QUERIES, RAW_QUERIES
 
-SHARES = ["--test-share=0.2", "--validation-share=0.2", "--unseen-share=0", "--max-overlap=0.7"]
+SHARES = [
+    "--test-share=0.2",
+    "--validation-share=0.2",
+    "--unseen-share=0",
+    "--validation-unseen-share=0",
+    "--max-overlap=0.7",
+]
 WORDS = "red green blue white black pink brown grey".split()
 
 

@@ -1,5 +1,7 @@
 """Writing pseudo queries: batches, draws, and the two engines held against each other."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -99,7 +101,9 @@ def test_a_converted_model_gives_the_probabilities_that_it_gave(
     translator = ctranslate2.Translator(str(tmp_path), compute_type=compute_type, intra_threads=1)
     scored = translator.score_batch(names[0], [query[:-1] for query in names[1]])
     found = torch.tensor([sum(score.log_probs) for score in scored])
-    assert torch.allclose(found, wanted.sum(1), rtol=0, atol=tolerance)
+    # Without these instructions sums of two products of int8 end at 2**15, which random weights like these reach.
+    saturates = compute_type == "int8" and "vnni" not in Path("/proc/cpuinfo").read_text()
+    assert torch.allclose(found, wanted.sum(1), rtol=0.08 if saturates else 0, atol=tolerance)
 
 
 def test_ctranslate2_refuses_a_model_without_encoder_layers():

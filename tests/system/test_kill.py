@@ -18,7 +18,7 @@ SEED = 8
 MEASURED_ANEW = {"queries_per_s", "ms_median", "ms_p95", "seconds", "peak_mib"}
 MEASURED_ANEW |= {"training_seconds", "training_gpu_seconds", "training_gpu_wh"}
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 
 def processes_in(folder: Path) -> list[int]:

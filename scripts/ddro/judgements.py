@@ -1,8 +1,10 @@
-"""Queries of a split with their relevant documents."""
+"""Queries of a split with their relevant documents; more queries beside those of the collection."""
 
 from __future__ import annotations
 
+import argparse
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +12,7 @@ import pyarrow as pa
 
 from ddro import tables
 from ddro.command import UserError
-from ddro.files import check_foreign_key, read_table
+from ddro.files import check_foreign_key, read_table, write_table
 
 
 class JudgedQuery(NamedTuple):
@@ -48,3 +50,41 @@ def relevant_documents(queries: Path, qrels: Path, split: str, known: pa.Chunked
     if not judged:
         raise UserError(f"{queries}: no query of the split {split!r} has a relevant document in {qrels}.")
     return judged
+
+
+class MadeQuery(NamedTuple):
+    """A query made from one document, which alone is relevant to it."""
+
+    qid: str
+    text: str
+    docno: str
+
+
+def add_tables_options(options: argparse.ArgumentParser) -> None:
+    """Add the tables that `write_with` reads and writes."""
+    options.add_argument("--queries", type=Path, required=True, help="the queries that are there (Parquet)")
+    options.add_argument("--qrels", type=Path, required=True, help="their judgements (Parquet)")
+    options.add_argument("--output-queries", type=Path, required=True, help="both kinds of queries (Parquet)")
+    options.add_argument("--output-qrels", type=Path, required=True, help="judgements of both (Parquet)")
+
+
+def write_with(arguments: argparse.Namespace, made: Sequence[MadeQuery], split: str) -> None:
+    """Write the queries and judgements that are there and, behind them, those of ``made``, which are of ``split``.
+
+    Args:
+        arguments: the options of `add_tables_options`.
+        made: the queries.
+        split: of `tables.QUERY_SETS`.
+
+    Raises:
+        UserError: a table is not what it should be, or a qid stands in both.
+    """
+    queries = [{"qid": query.qid, "text": query.text, "split": split} for query in made]
+    qrels = [{"qid": query.qid, "docno": query.docno, "relevance": 1} for query in made]
+    for more, there, path, schema, key in (
+        (queries, arguments.queries, arguments.output_queries, tables.QUERIES, ["qid"]),
+        (qrels, arguments.qrels, arguments.output_qrels, tables.QRELS, ["qid", "docno"]),
+    ):
+        write_table(
+            pa.concat_tables([read_table(there, schema, key), pa.Table.from_pylist(more, schema)]), path, schema, key
+        )

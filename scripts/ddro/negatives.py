@@ -60,9 +60,9 @@ def by_chance(generator: np.random.Generator) -> Draw:
 
 def by_model(ranked: np.ndarray) -> Draw:
     """Within a stratum the documents that stand first in ``ranked``, int [m], best first; then BM25's own order."""
+    place = {document: rank for rank, document in enumerate(ranked.tolist())}
 
     def draw(documents: np.ndarray, count: int) -> np.ndarray:
-        place = dict(zip(ranked.tolist(), range(len(ranked)), strict=True))
         return np.argsort([place.get(document, len(ranked)) for document in documents.tolist()], kind="stable")[:count]
 
     return draw

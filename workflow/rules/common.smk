@@ -201,24 +201,19 @@ def training(table):
 
 def queries_of_split(table):
     """An input function: queries or qrels that have those of the wildcard ``split``."""
+    of_documents = f"results/{{dataset}}/documents/{table}.parquet"
+    return branch(evaluate("{split} == 'documents'"), then=of_documents, otherwise=training(table))
 
-    def of_job(wildcards):
-        if wildcards.split == "documents":
-            return f"results/{wildcards.dataset}/documents/{table}.parquet"
-        return training(table)(wildcards)
 
-    return of_job
+def learns_from_documents(wildcards):
+    """Whether the recipe makes pairs of the documents' own words."""
+    return "documents" in setting("negatives.queries")(wildcards)
 
 
 def queries_of_pairs(table):
     """An input function: queries or qrels that have all whose pairs DDRO learns from."""
-
-    def of_job(wildcards):
-        if "documents" in setting("negatives.queries")(wildcards):
-            return f"results/{wildcards.dataset}/documents/{table}.parquet"
-        return training(table)(wildcards)
-
-    return of_job
+    of_documents = f"results/{{dataset}}/documents/{table}.parquet"
+    return branch(learns_from_documents, then=of_documents, otherwise=training(table))
 
 
 def pairs_to_learn(wildcards):

@@ -2,7 +2,7 @@
 
 The jobs are those of the slice, the resources those of the profile; the nodes claim to have them. The slice is made on
 this machine, and Slurm gets its last chapters. With WHOLE_SLICE=1 in the environment Slurm makes it from the first rule
-on, which takes seven minutes more: each of 29 jobs starts Snakemake, and half of them wait for one another.
+on, which takes many minutes more: each of its jobs starts Snakemake, and half of them wait for one another.
 """
 
 import os

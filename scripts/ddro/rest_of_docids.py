@@ -52,7 +52,7 @@ def score_to_the_end(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, foun
 
 def _score_tokens(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, counts: torch.Tensor, *, keep: bool) -> Rest:
     """Score the next ``counts`` tokens of each docid; keep the past of those with most of them, if asked to."""
-    gained = torch.empty_like(rest.score)
+    score = rest.score.clone()
     size = int(counts.max())
     kept, pasts = [], []
     for some in counts.argsort(stable=True).split(max(1, POSITIONS // size)):  # of like length
@@ -64,7 +64,8 @@ def _score_tokens(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, counts:
         hidden, now = decoder.advance(rows, rest.past, keep=keep)
         targets = tree.tokens[inputs[valid] + 1].long()
         scores = decoder.log_probabilities(hidden, torch.arange(len(hidden), device=some.device), targets)
-        gained[some] = scores.new_zeros(valid.shape).masked_scatter_(valid, scores).sum(1)
+        for of_token in scores.new_zeros(valid.shape).masked_scatter_(valid, scores).unbind(1):
+            score[some] += of_token  # one after another, as beam search adds them: rounded in the same way
         longest = (counts[some] == size).nonzero()[:, 0]
         if keep and len(longest):
             kept.append(some[longest])
@@ -73,4 +74,4 @@ def _score_tokens(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, counts:
     if keep:
         parent[torch.cat(kept)] = torch.arange(sum(map(len, kept)), device=parent.device)
     past = [tuple(map(torch.cat, zip(*layer, strict=True))) for layer in zip(*pasts, strict=True)]
-    return replace(rest, place=rest.place + counts, score=rest.score + gained, past=past, parent=parent)
+    return replace(rest, place=rest.place + counts, score=score, past=past, parent=parent)

@@ -12,7 +12,7 @@ from transformers import MT5ForConditionalGeneration, PreTrainedModel, T5ForCond
 from ddro.command import UserError
 
 LOGITS = 2**21  # that are there at once: they fit a processor's cache
-COLUMNS = 1024  # of a product: MKL takes up to 1.4 times as long for one of many more as for its parts
+COLUMNS = 1024  # of a product on a processor: MKL takes up to 1.4 times as long for many more at once
 LOGITS_ON_GPU = 2**26
 SMALLEST, LARGEST = 1e-30, 1e30  # sums of exponentials that float32 can tell from 0 and infinity
 

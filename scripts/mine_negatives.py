@@ -57,6 +57,9 @@ def main(arguments: argparse.Namespace) -> None:
     few = f"queries with fewer than {arguments.per_query} candidates, of which all are taken"
     counts = dict.fromkeys(["queries without a ranking", "queries without a relevant document", few], 0)
     counts["queries without a ranking"] = len(qids)
+    unnamed = "negatives that the model does not rank, taken in BM25's order"
+    if of_model:
+        counts[unnamed] = 0
     mined, positives, negatives = [], [], []
     rankings = read_rankings(arguments.run, docnos)
     for qid, documents, ranks in progress(
@@ -71,6 +74,8 @@ def main(arguments: argparse.Namespace) -> None:
         draw = by_model(of_model[qid]) if of_model else by_chance(query_generator(arguments.seed, qid))
         drawn = mine(documents, ranks, relevant[qid], groups, arguments.strata, arguments.per_query, draw)
         counts[few] += len(drawn[0]) < arguments.per_query
+        if of_model:
+            counts[unnamed] += int((~np.isin(drawn[0], of_model[qid])).sum())
         if len(drawn[0]):
             mined.append(qid)
             positives.append(relevant[qid])

@@ -243,7 +243,8 @@ def test_the_same_bytes_every_time_whatever_the_other_queries_are(case):
     assert case.mine("fourth") == [row for row in rows if row["qid"] == "q1"]
 
 
-def test_negatives_that_a_model_ranks_highest(case):
+def test_negatives_that_a_model_ranks_highest(case, caplog):
+    caplog.set_level("INFO", logger="ddro")
     path = case.folder / "model.parquet"
     of_query = {"q1": "d03 d30 d25 d38 d15 d12 d05 d02", "q2": "d20 d00", "q3": "d01"}
     write_run(
@@ -254,6 +255,7 @@ def test_negatives_that_a_model_ranks_highest(case):
         ["d02", "d05", "d12", "d15", "d25", "d30"]  # two of each stratum, never a relevant one or one of its docid
     )
     assert [row["negative"] for row in rows if row["qid"] == "q2"] == ["d01", "d02", "d03"]  # BM25 has no others
+    assert "3 negatives that the model does not rank, taken in BM25's order" in caplog.messages
 
     write_run(path, [("q1", "d03", 1)])
     with pytest.raises(UserError, match=r"model.parquet: query 'q2' is not ranked \(2 such queries\)"):

@@ -37,7 +37,9 @@ def passages(
         return
     prefix = _tokens(tokenizer, title)[: int(passage_tokens * MAX_TITLE_SHARE)]
     width = passage_tokens - len(prefix) - 1
-    encoded = tokenizer(body, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False)
+    encoded = tokenizer(
+        body, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
+    )
     tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
     for first in range(0, max(1, min(len(tokens), width * passages)), width):
         window = tokens[first : first + width]
@@ -87,4 +89,4 @@ def from_texts(
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]

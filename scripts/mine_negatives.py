@@ -57,9 +57,6 @@ def main(arguments: argparse.Namespace) -> None:
     few = f"queries with fewer than {arguments.per_query} candidates, of which all are taken"
     counts = dict.fromkeys(["queries without a ranking", "queries without a relevant document", few], 0)
     counts["queries without a ranking"] = len(qids)
-    unnamed = "negatives that the model does not rank, taken in BM25's order"
-    if of_model:
-        counts[unnamed] = 0
     mined, positives, negatives = [], [], []
     rankings = read_rankings(arguments.run, docnos)
     for qid, documents, ranks in progress(
@@ -74,8 +71,6 @@ def main(arguments: argparse.Namespace) -> None:
         draw = by_model(of_model[qid]) if of_model else by_chance(query_generator(arguments.seed, qid))
         drawn = mine(documents, ranks, relevant[qid], groups, arguments.strata, arguments.per_query, draw)
         counts[few] += len(drawn[0]) < arguments.per_query
-        if of_model:
-            counts[unnamed] += int((~np.isin(drawn[0], of_model[qid])).sum())
         if len(drawn[0]):
             mined.append(qid)
             positives.append(relevant[qid])
@@ -92,6 +87,11 @@ def main(arguments: argparse.Namespace) -> None:
         log.info("ranks %d to %d: %d negatives", above + 1, last, count)
     for reason, count in counts.items():
         log.info("%d %s", count, reason)
+    if of_model:
+        unranked = sum(
+            len(np.setdiff1d(documents, of_model[qid])) for qid, (documents, _) in zip(mined, negatives, strict=True)
+        )
+        log.info("%d negatives that the model does not rank, taken in BM25's order", unranked)
 
 
 def read_relevant(path: Path, qids: set[str], docnos) -> dict:

@@ -35,12 +35,10 @@ def passages(
     """
     if not passages:
         return
-    prefix = _tokens(tokenizer, title)[: int(passage_tokens * MAX_TITLE_SHARE)]
+    prefix, _ = _tokens(tokenizer, title)
+    prefix = prefix[: int(passage_tokens * MAX_TITLE_SHARE)]
     width = passage_tokens - len(prefix) - 1
-    encoded = tokenizer(
-        body, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
-    )
-    tokens, offsets = encoded["input_ids"], encoded["offset_mapping"]
+    tokens, offsets = _tokens(tokenizer, body)
     for first in range(0, max(1, min(len(tokens), width * passages)), width):
         window = tokens[first : first + width]
         text = body[offsets[first][0] : offsets[first + len(window) - 1][1]] if window else ""
@@ -88,5 +86,9 @@ def from_texts(
         yield Instance(docno, text, tokens)
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+    """The tokens of a text of any length, and where each begins and ends in it."""
+    encoded = tokenizer(
+        text, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
+    )
+    return encoded["input_ids"], encoded["offset_mapping"]

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ddro.command import UserError, log, progress, run
+from ddro.core.command import UserError, log, progress, run
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,9 +69,9 @@ class Docids:
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
 
-    from ddro import tables
-    from ddro.docids import check_docids, collision_report, collisions, extend
-    from ddro.files import read_table, write_json, write_table
+    from ddro.core import tables
+    from ddro.core.files import read_table, write_json, write_table
+    from ddro.docids.docids import check_docids, collision_report, collisions, extend
 
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
     if not corpus.num_rows:
@@ -122,7 +122,7 @@ def of_scheme(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size
         return of_codes(arguments, corpus.num_rows, vocabulary_size)
     if arguments.scheme == "tu":
         return of_titles_and_urls(arguments, corpus, vocabulary_size)
-    from ddro.docids import atomic_tokens
+    from ddro.docids.docids import atomic_tokens
 
     end = vocabulary_size + corpus.num_rows
     return Docids(atomic_tokens(corpus.num_rows, vocabulary_size).tolist(), [range(vocabulary_size, end)], end)
@@ -130,9 +130,9 @@ def of_scheme(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size
 
 def of_codes(arguments: argparse.Namespace, documents: int, vocabulary_size: int) -> Docids:
     """Docids of the codes of the document vectors."""
-    from ddro import quantisation
-    from ddro.docids import code_tokens, code_usage
-    from ddro.vectors import read_vectors
+    from ddro.docids import quantisation
+    from ddro.docids.docids import code_tokens, code_usage
+    from ddro.docids.vectors import read_vectors
 
     if not (arguments.codebook and arguments.embeddings):
         raise UserError(f"--scheme {arguments.scheme} needs --codebook and --embeddings.")
@@ -167,7 +167,7 @@ def of_titles_and_urls(arguments: argparse.Namespace, corpus: "pa.Table", vocabu
         raise UserError(f"--max-tokens is {arguments.max_tokens}; it must be at least 1.")
     from collections import Counter
 
-    from ddro.title_url import docid_text, docid_tokens
+    from ddro.docids.title_url import docid_text, docid_tokens
 
     tokenizer = load_tokenizer(arguments.model)
     columns = (corpus[name].to_pylist() for name in ("docno", "url", "title"))
@@ -189,7 +189,7 @@ def of_titles_and_urls(arguments: argparse.Namespace, corpus: "pa.Table", vocabu
 
 def of_table(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size: int) -> Docids:
     """Docids of a published table, as far as the corpus has their documents."""
-    from ddro.docid_table import docids_of, read_published
+    from ddro.docids.docid_table import docids_of, read_published
 
     published, stripped = read_published(arguments.table)
     tokens, names = docids_of(corpus["docno"].to_pylist(), published, arguments.table)
@@ -222,7 +222,7 @@ def load_tokenizer(model: Path):  # noqa: ANN201 - takes seconds to import
 
 def base_vocabulary(model: Path) -> int:
     """The model's number of embeddings; T5 has more (32,128) than its tokenizer has tokens (32,100)."""
-    from ddro.files import read_json
+    from ddro.core.files import read_json
 
     try:
         return read_json(model / "config.json")["vocab_size"]

@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import UserError, log, progress, run
-from ddro.files import check_foreign_key, read_json, read_table, row_writer
+from ddro.core import tables
+from ddro.core.command import UserError, log, progress, run
+from ddro.core.files import check_foreign_key, read_json, read_table, row_writer
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001 - as main has them
     """Passages, sampled terms and the docid itself of each document."""
-    from ddro.instances import docid_to_docid, from_texts, passages, sampled_terms
+    from ddro.training.instances import docid_to_docid, from_texts, passages, sampled_terms
 
     vocabulary_size = read_json(arguments.model / "config.json")["vocab_size"]
     tokens = dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True))
@@ -74,7 +74,7 @@ def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN
 
 def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001
     """Each pseudo query with the document that it was written for."""
-    from ddro.instances import from_texts
+    from ddro.training.instances import from_texts
 
     pseudo_queries = read_table(arguments.pseudo_queries, tables.PSEUDO_QUERIES, ["docno", "rank"])
     check_foreign_key(pseudo_queries, arguments.pseudo_queries, "docno", corpus["docno"], str(arguments.corpus))
@@ -84,8 +84,8 @@ def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa
 
 def of_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001
     """Each training query with each of its relevant documents."""
-    from ddro.instances import from_texts
-    from ddro.judgements import relevant_documents
+    from ddro.corpora.judgements import relevant_documents
+    from ddro.training.instances import from_texts
 
     relevant = relevant_documents(arguments.queries, arguments.qrels, "train", corpus["docno"])
     pairs = [(docno, query.text) for query in relevant for docno in query.docnos]

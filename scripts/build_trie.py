@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import log, run
-from ddro.files import read_table
+from ddro.core import tables
+from ddro.core.command import log, run
+from ddro.core.files import read_table
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,7 +16,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.trie import DocidTrie
+    from ddro.docids.trie import DocidTrie
 
     trie = DocidTrie.build(read_table(arguments.docids, tables.DOCIDS, ["docno"])["tokens"])
     trie.save(arguments.output)

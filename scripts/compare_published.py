@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, run
-from ddro.files import read_json, whole
+from ddro.core.command import UserError, log, run
+from ddro.core.files import read_json, whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,8 +21,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.published import differences, published_result, read_expected
-    from ddro.show_tables import Table, to_markdown
+    from ddro.evaluation.published import differences, published_result, read_expected
+    from ddro.report.show_tables import Table, to_markdown
 
     if len(arguments.metrics) != len(arguments.of):
         raise UserError("--of: give as many as --metrics.")

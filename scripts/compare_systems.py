@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, run
-from ddro.files import read_table, write_json
-from ddro.tables import PER_QUERY
+from ddro.core.command import UserError, log, run
+from ddro.core.files import read_table, write_json
+from ddro.core.tables import PER_QUERY
 
 
 def named_path(text: str) -> tuple[str, Path]:
@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Read the measures, test, and log what is found on MRR@10."""
-    from ddro.significance import compare
+    from ddro.evaluation.significance import compare
 
     paths = dict(arguments.per_query)
     if len(paths) < max(2, len(arguments.per_query)):

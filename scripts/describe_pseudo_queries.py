@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import log, run
+from ddro.core.command import log, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,10 +21,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
-    from ddro.figures import pseudo_query_figure, save_svg
-    from ddro.files import whole, write_json
-    from ddro.pseudo_queries import read_metadata
-    from ddro.query_quality import quality, quality_page, with_documents
+    from ddro.core.files import whole, write_json
+    from ddro.doc2query.pseudo_queries import read_metadata
+    from ddro.doc2query.query_quality import quality, quality_page, with_documents
+    from ddro.report.figures import pseudo_query_figure, save_svg
 
     documents = with_documents(arguments.pseudo_queries, arguments.corpus)
     ranks = pq.read_table(arguments.ranks)["bm25_rank"].to_numpy()

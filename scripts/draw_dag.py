@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddro.command import UserError, log, run
+from ddro.core.command import UserError, log, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,9 +28,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Read the graph and the chapters, and draw."""
-    from ddro.figures import save_svg
-    from ddro.rulegraph import parse_dot, read_chapters
-    from ddro.rulegraph_figure import rulegraph_figure
+    from ddro.report.figures import save_svg
+    from ddro.report.rulegraph import parse_dot, read_chapters
+    from ddro.report.rulegraph_figure import rulegraph_figure
 
     try:
         text = sys.stdin.read() if arguments.rulegraph == "-" else Path(arguments.rulegraph).read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddro.command import UserError, log, progress, run
+from ddro.core.command import UserError, log, progress, run
 
 if TYPE_CHECKING:  # it takes many seconds to import
     from sentence_transformers import SentenceTransformer
@@ -31,9 +31,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro import tables
-    from ddro.files import read_table, whole, write_json
-    from ddro.vectors import check_vectors, gather, read_vectors
+    from ddro.core import tables
+    from ddro.core.files import read_table, whole, write_json
+    from ddro.docids.vectors import check_vectors, gather, read_vectors
 
     for name in ("max_tokens", "batch_size"):
         value = getattr(arguments, name)
@@ -75,7 +75,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 def model_folder(model: str) -> str:
     """Where sentence-transformers finds ``model``."""
-    from ddro.packages import package_folder
+    from ddro.core.packages import package_folder
 
     scheme, _, name = model.partition(":")
     if scheme != "package":
@@ -123,8 +123,8 @@ def embed(model: "SentenceTransformer", texts: list[str], batch_size: int, shard
     """
     import torch
 
-    from ddro.files import read_json, whole, write_json
-    from ddro.vectors import SHARD_ROWS, shard_path, write_shard
+    from ddro.core.files import read_json, whole, write_json
+    from ddro.docids.vectors import SHARD_ROWS, shard_path, write_shard
 
     made_of = description | {"batch_size": batch_size, "texts": _fingerprint(texts)}
     if not (shards / "made_of.json").is_file() or read_json(shards / "made_of.json") != made_of:

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, run
-from ddro.files import check_foreign_key, read_table, write_json, write_table
-from ddro.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, SPLITS
+from ddro.core.command import UserError, log, run
+from ddro.core.files import check_foreign_key, read_table, write_json, write_table
+from ddro.core.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, SPLITS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -34,9 +34,9 @@ def main(arguments: argparse.Namespace) -> None:
     """Check that run, queries, qrels and corpus fit each other, then evaluate."""
     import pyarrow.compute as pc
 
-    from ddro.averages import GROUPS, group_means, slice_means
-    from ddro.measures import evaluate_run, per_query_table, query_properties
-    from ddro.runs import read_run
+    from ddro.evaluation.averages import GROUPS, group_means, slice_means
+    from ddro.evaluation.measures import evaluate_run, per_query_table, query_properties
+    from ddro.retrieval.runs import read_run
 
     queries = read_table(arguments.queries, QUERIES, unique=["qid"])
     qrels = read_table(arguments.qrels, QRELS, unique=["qid", "docno"])

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import log, run
+from ddro.core.command import log, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -14,9 +14,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro import tables
-    from ddro.docid_table import write_published
-    from ddro.files import read_table
+    from ddro.core import tables
+    from ddro.core.files import read_table
+    from ddro.docids.docid_table import write_published
 
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
     write_published(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), arguments.output)

@@ -7,9 +7,9 @@ import argparse
 import json
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import UserError, log, run
-from ddro.files import read_json, read_table, whole
+from ddro.core import tables
+from ddro.core.command import UserError, log, run
+from ddro.core.files import read_json, read_table, whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -31,8 +31,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import shutil
 
-    from ddro.export import docid_lines, model_card, sha256, test_lines
-    from ddro.seq2seq import be_quiet, encode, load
+    from ddro.models.export import docid_lines, model_card, sha256, test_lines
+    from ddro.models.seq2seq import be_quiet, encode, load
 
     be_quiet()
     model, tokenizer = load(arguments.model)

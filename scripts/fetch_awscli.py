@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ddro import tables
-from ddro.awscli import read_packages
-from ddro.collection import Collection, add_options
-from ddro.command import UserError, run
-from ddro.files import write_table
-from ddro.packages import package_folder
+from ddro.core import tables
+from ddro.core.command import UserError, run
+from ddro.core.files import write_table
+from ddro.core.packages import package_folder
+from ddro.corpora.awscli import read_packages
+from ddro.corpora.collection import Collection, add_options
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, run
+from ddro.core.command import UserError, log, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def main(arguments: argparse.Namespace) -> None:
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
-    from ddro.files import whole
+    from ddro.core.files import whole
 
     disable_progress_bar()
     try:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, run
+from ddro.core.command import UserError, log, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.download import Expected, download
+    from ddro.corpora.download import Expected, download
 
     expected = Expected(arguments.size, arguments.md5, arguments.sha256)
     if arguments.file:
@@ -48,8 +48,8 @@ def main(arguments: argparse.Namespace) -> None:
 
 def link(file: Path, output: Path, expected) -> None:
     """Verify ``file`` and make ``output`` a symbolic link to it."""
-    from ddro.download import digest_file
-    from ddro.files import whole
+    from ddro.core.files import whole
+    from ddro.corpora.download import digest_file
 
     if not file.is_file():
         raise UserError(f"{file}: no such file. Correct downloads.files in the configuration.")

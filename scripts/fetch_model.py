@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, run
+from ddro.core.command import UserError, log, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -18,7 +18,7 @@ def main(arguments: argparse.Namespace) -> None:
     from safetensors import SafetensorError
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from ddro.seq2seq import be_quiet, note_whether_tied, save_whole
+    from ddro.models.seq2seq import be_quiet, note_whether_tied, save_whole
 
     be_quiet()
     where = {"revision": arguments.revision} if arguments.revision else {}

@@ -4,8 +4,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from ddro.command import log, run
-from ddro.files import whole
+from ddro.core.command import log, run
+from ddro.core.files import whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -19,7 +19,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.hub import fetch
+    from ddro.models.hub import fetch
 
     model = fetch(arguments.model, arguments.revision)
     docids, tests = fetch(arguments.docids), fetch(arguments.tests)

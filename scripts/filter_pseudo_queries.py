@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, progress, run
+from ddro.core.command import UserError, log, progress, run
 
 DEPTH = 100
 """Documents that are searched for a query, if none are to be left out."""
@@ -32,10 +32,10 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ddro.files import open_in_parts, whole
-    from ddro.lucene import Searcher
-    from ddro.pseudo_queries import METADATA, sampled_rows
-    from ddro.tables import PSEUDO_QUERIES, PSEUDO_QUERY_RANKS
+    from ddro.core.files import open_in_parts, whole
+    from ddro.core.tables import PSEUDO_QUERIES, PSEUDO_QUERY_RANKS
+    from ddro.doc2query.pseudo_queries import METADATA, sampled_rows
+    from ddro.retrieval.lucene import Searcher
 
     keep = arguments.keep_within
     if keep is not None and keep < 1:

@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import log, run
-from ddro.files import read_table
-from ddro.training_options import add_training_options
+from ddro.core import tables
+from ddro.core.command import log, run
+from ddro.core.files import read_table
+from ddro.training.training_options import add_training_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,17 +26,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.processes import is_first_process, use_processes
+    from ddro.training.processes import is_first_process, use_processes
 
     use_processes(arguments.processes)
     from transformers import TrainingArguments, set_seed
 
-    from ddro import training
-    from ddro.batches import InstanceCollator, instance_dataset
-    from ddro.checkpoints import Checkpoints, identity
-    from ddro.doc2query import document_text, encode_documents, load_doc2query
-    from ddro.judgements import relevant_documents
-    from ddro.seq2seq import be_quiet, encode, save_whole
+    from ddro.corpora.judgements import relevant_documents
+    from ddro.doc2query.doc2query import document_text, encode_documents, load_doc2query
+    from ddro.models.seq2seq import be_quiet, encode, save_whole
+    from ddro.training import training
+    from ddro.training.batches import InstanceCollator, instance_dataset
+    from ddro.training.checkpoints import Checkpoints, identity
 
     be_quiet()
     set_seed(arguments.seed)

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import log, run
-from ddro.files import read_json, read_table, write_json
+from ddro.core import tables
+from ddro.core.command import log, run
+from ddro.core.files import read_json, read_table, write_json
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,8 +21,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.runs import gather, write_trec
-    from ddro.timing import summarise_timings
+    from ddro.retrieval.runs import gather, write_trec
+    from ddro.retrieval.timing import summarise_timings
 
     queries = read_table(arguments.queries, tables.QUERIES, ["qid"]).to_pylist()
     qids = [row["qid"] for row in queries if row["split"] == arguments.split]

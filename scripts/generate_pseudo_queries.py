@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from ddro.command import UserError, log, progress, run, shard_of
+from ddro.core.command import UserError, log, progress, run, shard_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,9 +28,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
-    from ddro import doc2query, pseudo_queries
-    from ddro.code_hash import code_hash
-    from ddro.seq2seq import be_quiet
+    from ddro.core.code_hash import code_hash
+    from ddro.doc2query import doc2query, pseudo_queries
+    from ddro.models.seq2seq import be_quiet
 
     be_quiet()
     shard, shards = shard_of(arguments.shard)

@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddro.command import UserError, log, progress, run
+from ddro.core.command import UserError, log, progress, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -16,9 +16,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro import tables
-    from ddro.files import read_table, whole
-    from ddro.lucene import build_index, contents
+    from ddro.core import tables
+    from ddro.core.files import read_table, whole
+    from ddro.retrieval.lucene import build_index, contents
 
     if arguments.threads < 1:
         raise UserError(f"--threads {arguments.threads}: must be 1 or more.")

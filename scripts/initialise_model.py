@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import UserError, log, run
-from ddro.files import read_table
+from ddro.core import tables
+from ddro.core.command import UserError, log, run
+from ddro.core.files import read_table
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.seq2seq import be_quiet, initialise_t5, save_whole, train_tokenizer
+    from ddro.models.seq2seq import be_quiet, initialise_t5, save_whole, train_tokenizer
 
     be_quiet()
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])

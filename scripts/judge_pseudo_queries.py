@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import UserError, log, run
-from ddro.files import read_table
-from ddro.judgements import MadeQuery, add_tables_options, write_with
+from ddro.core import tables
+from ddro.core.command import UserError, log, run
+from ddro.core.files import read_table
+from ddro.corpora.judgements import MadeQuery, add_tables_options, write_with
 
 
 def parser() -> argparse.ArgumentParser:

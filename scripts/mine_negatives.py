@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, progress, run
-from ddro.tables import QUERY_SETS
+from ddro.core.command import UserError, log, progress, run
+from ddro.core.tables import QUERY_SETS
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,9 +36,17 @@ def main(arguments: argparse.Namespace) -> None:
     import numpy as np
     import pyarrow.compute as pc
 
-    from ddro.files import read_table, write_table
-    from ddro.negatives import by_chance, by_model, docid_groups, mine, pairs_table, query_generator, read_rankings
-    from ddro.tables import DOCIDS, NEGATIVES, QUERIES
+    from ddro.core.files import read_table, write_table
+    from ddro.core.tables import DOCIDS, NEGATIVES, QUERIES
+    from ddro.training.negatives import (
+        by_chance,
+        by_model,
+        docid_groups,
+        mine,
+        pairs_table,
+        query_generator,
+        read_rankings,
+    )
 
     if arguments.per_query < 1:
         raise UserError(f"--per-query {arguments.per_query}: must be 1 or more.")
@@ -100,8 +108,8 @@ def read_relevant(path: Path, qids: set[str], docnos) -> dict:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    from ddro.files import read_table
-    from ddro.tables import QRELS
+    from ddro.core.files import read_table
+    from ddro.core.tables import QRELS
 
     qrels = read_table(path, QRELS, ["qid", "docno"])
     wanted = pc.and_(pc.greater(qrels["relevance"], 0), pc.is_in(qrels["qid"], value_set=pa.array(sorted(qids))))
@@ -118,7 +126,7 @@ def read_relevant(path: Path, qids: set[str], docnos) -> dict:
 
 def read_ranking(path: Path, qids: set[str], docnos) -> dict:
     """The positions in ``docnos`` of the documents that the model ranks for each query, best first."""
-    from ddro.negatives import read_rankings
+    from ddro.training.negatives import read_rankings
 
     ranked = {qid: documents for qid, documents, _ in read_rankings(path, docnos)}
     if missing := sorted(qids - set(ranked)):

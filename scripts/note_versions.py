@@ -9,8 +9,8 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from ddro.command import log, run
-from ddro.files import read_json, whole
+from ddro.core.command import log, run
+from ddro.core.files import read_json, whole
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import log, run
-from ddro.files import read_json
+from ddro.core.command import log, run
+from ddro.core.files import read_json
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,8 +22,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.ablation import ablation_figure, panels_of
-    from ddro.figures import save_svg
+    from ddro.report.ablation import ablation_figure, panels_of
+    from ddro.report.figures import save_svg
 
     measured = {}
     for path in arguments.metrics:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import run
+from ddro.core.command import run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -14,9 +14,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.docid_figure import docid_figure
-    from ddro.figures import save_svg
-    from ddro.files import read_json
+    from ddro.core.files import read_json
+    from ddro.report.docid_figure import docid_figure
+    from ddro.report.figures import save_svg
 
     save_svg(docid_figure(read_json(arguments.report)), arguments.output)
 

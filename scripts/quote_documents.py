@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import UserError, log, run
-from ddro.files import read_table
-from ddro.judgements import MadeQuery, add_tables_options, write_with
-from ddro.text import content_stems, first_sentence
+from ddro.core import tables
+from ddro.core.command import UserError, log, run
+from ddro.core.files import read_table
+from ddro.core.text import content_stems, first_sentence
+from ddro.corpora.judgements import MadeQuery, add_tables_options, write_with
 
 LEAST_WORDS = 2
 """Content words that a text must have to be a query."""

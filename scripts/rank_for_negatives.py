@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import run
-from ddro.files import write_table
-from ddro.retrieval import add_retrieval_options, queries_of, rank_queries
+from ddro.core import tables
+from ddro.core.command import run
+from ddro.core.files import write_table
+from ddro.retrieval.retrieval import add_retrieval_options, queries_of, rank_queries
 
 
 def parser() -> argparse.ArgumentParser:

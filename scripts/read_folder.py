@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ddro.collection import Collection, add_options, judge
-from ddro.command import UserError, run
+from ddro.core.command import UserError, run
+from ddro.corpora.collection import Collection, add_options, judge
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.beir import read_qrels, read_records
+    from ddro.corpora.beir import read_qrels, read_records
 
     collection = Collection(arguments.max_invalid)
     texts = {
@@ -39,9 +39,9 @@ def main(arguments: argparse.Namespace) -> None:
 
 def write_documents(collection: Collection, path: Path, output: Path) -> set[str]:
     """Write all documents in the order of the file; return their docnos."""
-    from ddro.beir import read_records
-    from ddro.files import row_writer
-    from ddro.tables import DOCUMENTS
+    from ddro.core.files import row_writer
+    from ddro.core.tables import DOCUMENTS
+    from ddro.corpora.beir import read_records
 
     kept = set()
     with row_writer(output / "documents.parquet", DOCUMENTS) as add:

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ddro.collection import Collection, add_options, judge
-from ddro.command import UserError, progress, run
-from ddro.source import cant_be_kept
+from ddro.core.command import UserError, progress, run
+from ddro.core.source import cant_be_kept
+from ddro.corpora.collection import Collection, add_options, judge
 
 PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
 """The last words of the ids that hold the queries of each kind."""
@@ -70,8 +70,8 @@ def load(name: str) -> Any:
 
 def write_documents(collection: Collection, dataset: Any, output: Path) -> set[str]:
     """Write all documents in the order of the source; return their docnos."""
-    from ddro.files import row_writer
-    from ddro.tables import DOCUMENTS
+    from ddro.core.files import row_writer
+    from ddro.core.tables import DOCUMENTS
 
     kept: set[str] = set()
     with row_writer(output / "documents.parquet", DOCUMENTS) as add:

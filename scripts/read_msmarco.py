@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Container
 from pathlib import Path
 
-from ddro.collection import Collection, add_options
-from ddro.command import UserError, run
+from ddro.core.command import UserError, run
+from ddro.corpora.collection import Collection, add_options
 
 KINDS = ("train", "dev")
 
@@ -80,8 +80,8 @@ def write_documents(
     collection: Collection, path: Path, wanted: Container[str], judged: set[str], output: Path
 ) -> set[str]:
     """Write the wanted documents in the order of the file; return the docnos of all judged ones that are there."""
-    from ddro.files import row_writer
-    from ddro.tables import DOCUMENTS
+    from ddro.core.files import row_writer
+    from ddro.core.tables import DOCUMENTS
 
     missing = set(judged)
     lines = collection.lines(path)

@@ -5,10 +5,10 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddro.collection import Collection, add_options
-from ddro.command import UserError, run
-from ddro.natural_questions import Example, page_docno, page_text, parse_example
-from ddro.source import cant_be_kept
+from ddro.core.command import UserError, run
+from ddro.core.source import cant_be_kept
+from ddro.corpora.collection import Collection, add_options
+from ddro.corpora.natural_questions import Example, page_docno, page_text, parse_example
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,8 +32,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.files import row_writer
-    from ddro.tables import DOCUMENTS
+    from ddro.core.files import row_writer
+    from ddro.core.tables import DOCUMENTS
 
     collection = Collection(arguments.max_invalid)
     kept: set[str] = set()

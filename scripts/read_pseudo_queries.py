@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from ddro.command import UserError, log, run
+from ddro.core.command import UserError, log, run
 
 TOLERANCE = 0.01
 """Share of malformed lines, and of documents without a query, above which the file is taken for the wrong one."""
@@ -20,8 +20,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.pseudo_queries import corpus_documents, published_queries, rows_of, write_with_metadata
-    from ddro.source import SourceLines
+    from ddro.core.source import SourceLines
+    from ddro.doc2query.pseudo_queries import corpus_documents, published_queries, rows_of, write_with_metadata
 
     docnos = [document["docno"] for document in corpus_documents(arguments.corpus)]
     counts: Counter[str] = Counter()

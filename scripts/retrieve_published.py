@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import UserError, log, progress, run
-from ddro.files import read_json, write_table
+from ddro.core import tables
+from ddro.core.command import UserError, log, progress, run
+from ddro.core.files import read_json, write_table
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,9 +27,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
 
-    from ddro.hub import mismatches, read_docids, read_test_set, weight_shapes
-    from ddro.runs import write_trec
-    from ddro.seq2seq import be_quiet
+    from ddro.models.hub import mismatches, read_docids, read_test_set, weight_shapes
+    from ddro.models.seq2seq import be_quiet
+    from ddro.retrieval.runs import write_trec
 
     be_quiet()
     docids, tests = read_docids(arguments.docids), read_test_set(arguments.tests)
@@ -63,10 +63,10 @@ def rankings(arguments, docids, tests, qids):  # noqa: ANN001, ANN201 - as main 
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
-    from ddro.decoding import rank_documents
-    from ddro.runs import ranking_rows
-    from ddro.seq2seq import note_whether_tied
-    from ddro.trie import DocidTrie
+    from ddro.docids.trie import DocidTrie
+    from ddro.models.seq2seq import note_whether_tied
+    from ddro.retrieval.decoding import rank_documents
+    from ddro.retrieval.runs import ranking_rows
 
     model = AutoModelForSeq2SeqLM.from_pretrained(
         arguments.model, use_safetensors=True, local_files_only=True, dtype=torch.float32

@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ddro import tables
-from ddro.command import UserError, log, progress, run
-from ddro.files import check_foreign_key, read_batches, read_table
-from ddro.ordering import write_in_order
-from ddro.splits import most_judged
+from ddro.core import tables
+from ddro.core.command import UserError, log, progress, run
+from ddro.core.files import check_foreign_key, read_batches, read_table
+from ddro.core.ordering import write_in_order
+from ddro.corpora.splits import most_judged
 
 DOCNO = pa.schema([tables.DOCUMENTS.field("docno")])
 

@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, run
-from ddro.files import read_json
+from ddro.core.command import UserError, log, run
+from ddro.core.files import read_json
 
 
 def parser() -> argparse.ArgumentParser:
@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.seq2seq import be_quiet
+    from ddro.models.seq2seq import be_quiet
 
     if not arguments.serve and arguments.query is None:
         raise UserError('give a query, such as: python scripts/search.py "how do I rotate a key"; or --serve.')
@@ -31,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
     experiment, settings = chosen(arguments.results, arguments.experiment)
     be_quiet()
 
-    from ddro.search import SearchEngine
+    from ddro.retrieval.search import SearchEngine
 
     log.info("loading %s", experiment)
     engine = SearchEngine(arguments.results, experiment, settings)
@@ -71,7 +71,7 @@ def serve(engine, experiment: str, arguments: argparse.Namespace) -> None:  # no
 
     from werkzeug.serving import make_server
 
-    from ddro.search_page import search_app
+    from ddro.report.search_page import search_app
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     app = search_app(engine, experiment, arguments.documents)

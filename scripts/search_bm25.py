@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ddro.command import UserError, log, progress, run
-from ddro.tables import QUERY_SETS
+from ddro.core.command import UserError, log, progress, run
+from ddro.core.tables import QUERY_SETS
 
 QUERIES_A_BATCH = 256
 """Written together, so that the memory does not grow with the number of queries."""
@@ -28,9 +28,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
-    from ddro.files import whole
-    from ddro.lucene import Searcher
-    from ddro.tables import RUN
+    from ddro.core.files import whole
+    from ddro.core.tables import RUN
+    from ddro.retrieval.lucene import Searcher
 
     for option in ("depth", "threads"):
         if vars(arguments)[option] < 1:
@@ -63,8 +63,8 @@ def read_queries(path: Path, split: str) -> list[tuple[str, str]]:
     """The (qid, text) of one split, sorted by qid."""
     import pyarrow.compute as pc
 
-    from ddro import tables
-    from ddro.files import read_table
+    from ddro.core import tables
+    from ddro.core.files import read_table
 
     table = read_table(path, tables.QUERIES, ["qid"])
     table = table.filter(pc.equal(table["split"], split)).sort_by("qid")
@@ -82,7 +82,7 @@ def run_table(qids: Sequence[str], found: Sequence[tuple], docnos):
     import numpy as np
     import pyarrow as pa
 
-    from ddro.tables import RUN
+    from ddro.core.tables import RUN
 
     counts = [len(numbers) for numbers, _ in found]
     return pa.table(

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import log, run
-from ddro.files import read_table, whole
-from ddro.tables import CORPUS, PER_QUERY, QRELS, QUERIES, SYSTEMS
+from ddro.core.command import log, run
+from ddro.core.files import read_table, whole
+from ddro.core.tables import CORPUS, PER_QUERY, QRELS, QUERIES, SYSTEMS
 
 SAMPLES, DEPTH = 12, 5
 
@@ -23,8 +23,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.runs import read_run
-    from ddro.samples import Sample, choose, first_relevant, samples_page
+    from ddro.report.samples import Sample, choose, first_relevant, samples_page
+    from ddro.retrieval.runs import read_run
 
     groups = read_table(arguments.per_query, PER_QUERY).to_pandas().groupby("qid")["group"].first()
     texts = read_table(arguments.queries, QUERIES, ["qid"]).to_pandas().set_index("qid")["text"]

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ddro import tables
-from ddro.command import UserError, log, run
-from ddro.files import check_foreign_key, read_table, write_json, write_table
-from ddro.splits import Query, has_official_split, hold_out, keep_official
+from ddro.core import tables
+from ddro.core.command import UserError, log, run
+from ddro.core.files import check_foreign_key, read_table, write_json, write_table
+from ddro.corpora.splits import Query, has_official_split, hold_out, keep_official
 
 
 def parser() -> argparse.ArgumentParser:

@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import UserError, log, run
-from ddro.files import read_json, whole
-from ddro.tables import SYSTEMS
+from ddro.core.command import UserError, log, run
+from ddro.core.files import read_json, whole
+from ddro.core.tables import SYSTEMS
 
 HEADING = "Results on the test queries"
 
@@ -47,11 +47,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Read the small files of each experiment and write the three summaries."""
-    from ddro.data_tables import data_tables
-    from ddro.published import differences, published_result, read_expected
-    from ddro.show_tables import to_html, to_markdown
-    from ddro.stage_times import stage_times
-    from ddro.summary import correct, summary_row, tables, to_csv
+    from ddro.evaluation.published import differences, published_result, read_expected
+    from ddro.report.data_tables import data_tables
+    from ddro.report.show_tables import to_html, to_markdown
+    from ddro.report.stage_times import stage_times
+    from ddro.report.summary import correct, summary_row, tables, to_csv
 
     expected = read_expected(arguments.expected)
     rows, all_times, published, slices = [], [], {}, {}

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ddro import tables
-from ddro.command import UserError, log, run
-from ddro.files import check_foreign_key, read_table
-from ddro.training_options import add_optimizer_options, add_training_options, add_validation_options
+from ddro.core import tables
+from ddro.core.command import UserError, log, run
+from ddro.core.files import check_foreign_key, read_table
+from ddro.training.training_options import add_optimizer_options, add_training_options, add_validation_options
 
 BEST = {"mrr@10": "eval_mrr@10", "reward_accuracy": "eval_rewards/accuracies"}
 
@@ -32,17 +32,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.processes import use_processes
+    from ddro.training.processes import use_processes
 
     use_processes(arguments.processes)
     from trl import DPOConfig
 
-    from ddro import training
-    from ddro.checkpoints import Checkpoints, identity
-    from ddro.pairs import groups_of_pairs, negatives_a_query
-    from ddro.preference import DdroTrainer, GroupCollator, group_size
-    from ddro.seq2seq import be_quiet, load
-    from ddro.validation import validation_retrieval
+    from ddro.models.seq2seq import be_quiet, load
+    from ddro.training import training
+    from ddro.training.checkpoints import Checkpoints, identity
+    from ddro.training.pairs import groups_of_pairs, negatives_a_query
+    from ddro.training.preference import DdroTrainer, GroupCollator, group_size
+    from ddro.training.validation import validation_retrieval
 
     be_quiet()
     checkpoints = Checkpoints(arguments.output, identity(__file__, arguments))

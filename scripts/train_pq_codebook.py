@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.command import log, run
+from ddro.core.command import log, run
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,8 +24,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro import quantisation
-    from ddro.vectors import read_vectors
+    from ddro.docids import quantisation
+    from ddro.docids.vectors import read_vectors
 
     threads = quantisation.use_threads()
     vectors = read_vectors(arguments.embeddings)

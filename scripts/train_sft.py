@@ -3,10 +3,10 @@
 import argparse
 from pathlib import Path
 
-from ddro import tables
-from ddro.command import UserError, log, run
-from ddro.files import check_foreign_key, read_table
-from ddro.training_options import add_optimizer_options, add_training_options, add_validation_options
+from ddro.core import tables
+from ddro.core.command import UserError, log, run
+from ddro.core.files import check_foreign_key, read_table
+from ddro.training.training_options import add_optimizer_options, add_training_options, add_validation_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,17 +27,17 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.processes import use_processes
+    from ddro.training.processes import use_processes
 
     use_processes(arguments.processes)
     import pyarrow.compute as pc
     from transformers import TrainingArguments, set_seed
 
-    from ddro import training
-    from ddro.batches import InstanceCollator, instance_dataset
-    from ddro.checkpoints import Checkpoints, identity
-    from ddro.seq2seq import be_quiet, extend_vocabulary, load
-    from ddro.validation import validation_instances, validation_retrieval
+    from ddro.models.seq2seq import be_quiet, extend_vocabulary, load
+    from ddro.training import training
+    from ddro.training.batches import InstanceCollator, instance_dataset
+    from ddro.training.checkpoints import Checkpoints, identity
+    from ddro.training.validation import validation_instances, validation_retrieval
 
     be_quiet()
     set_seed(arguments.seed)

@@ -25,11 +25,12 @@ import pyarrow as pa
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from ddro import decoding, tables
-from ddro.files import read_table
-from ddro.seq2seq import be_quiet, encode, load, pad
-from ddro.t5_decoder import T5Decoder
-from ddro.trie import DocidTrie
+from ddro.core import tables
+from ddro.core.files import read_table
+from ddro.docids.trie import DocidTrie
+from ddro.models.seq2seq import be_quiet, encode, load, pad
+from ddro.retrieval import decoding
+from ddro.retrieval.t5_decoder import T5Decoder
 
 WORDS, END = 32128, 1
 SIZES = {

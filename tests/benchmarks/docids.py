@@ -26,10 +26,11 @@ import numpy as np
 import pyarrow as pa
 
 import embed_documents
-from ddro import quantisation, tables
-from ddro.files import read_table, write_json, write_table
-from ddro.seq2seq import train_tokenizer
-from ddro.vectors import chunks, read_vectors
+from ddro.core import tables
+from ddro.core.files import read_table, write_json, write_table
+from ddro.docids import quantisation
+from ddro.docids.vectors import chunks, read_vectors
+from ddro.models.seq2seq import train_tokenizer
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 MEASURED = """

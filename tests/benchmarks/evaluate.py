@@ -23,8 +23,8 @@ import pyarrow as pa
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from ddro.files import write_table  # noqa: E402
-from ddro.tables import CORPUS, QRELS, QUERIES, RUN  # noqa: E402
+from ddro.core.files import write_table  # noqa: E402
+from ddro.core.tables import CORPUS, QRELS, QUERIES, RUN  # noqa: E402
 
 DOCUMENTS, DEPTH = 320_000, 1_000
 

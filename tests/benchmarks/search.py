@@ -18,10 +18,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[0] = str(ROOT / "scripts")  # in place of this folder, which has names of the scripts
 
-from ddro import tables  # noqa: E402
-from ddro.files import read_table  # noqa: E402
-from ddro.search import SearchEngine  # noqa: E402
-from ddro.seq2seq import be_quiet  # noqa: E402
+from ddro.core import tables  # noqa: E402
+from ddro.core.files import read_table  # noqa: E402
+from ddro.models.seq2seq import be_quiet  # noqa: E402
+from ddro.retrieval.search import SearchEngine  # noqa: E402
 from search import chosen  # noqa: E402
 
 

@@ -14,8 +14,8 @@ from threading import Thread
 
 import pytest
 
-from ddro.files import read_json, read_table
-from ddro.tables import CORPUS, QRELS, QUERIES
+from ddro.core.files import read_json, read_table
+from ddro.core.tables import CORPUS, QRELS, QUERIES
 
 ROOT = Path(__file__).resolve().parents[2]
 

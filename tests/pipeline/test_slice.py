@@ -9,11 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from ddro import tables
-from ddro.files import read_table
-from ddro.runs import read_run
-from ddro.seq2seq import load
-from ddro.trie import DocidTrie
+from ddro.core import tables
+from ddro.core.files import read_table
+from ddro.docids.trie import DocidTrie
+from ddro.models.seq2seq import load
+from ddro.retrieval.runs import read_run
 from project import EXPERIMENT, snakemake
 
 OTHER_SCHEMES = ["rq", "tu", "atomic"]

@@ -1,10 +1,10 @@
 from xml.etree import ElementTree
 
 import plot_ablation
-from ddro.ablation import panels_of
-from ddro.configuration import load_experiments
-from ddro.files import write_json
-from ddro.schema import read_yaml
+from ddro.config.configuration import load_experiments
+from ddro.config.schema import read_yaml
+from ddro.core.files import write_json
+from ddro.report.ablation import panels_of
 
 BASE = ("awscli", "pq", "demo")
 POINT = (0.5, 0.45, 0.55)

@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from ddro.awscli import (
+from ddro.core.command import UserError
+from ddro.core.packages import package_folder
+from ddro.corpora.awscli import (
     Need,
     Phrase,
     document,
@@ -15,8 +17,6 @@ from ddro.awscli import (
     read_model,
     read_packages,
 )
-from ddro.command import UserError
-from ddro.packages import package_folder
 
 LONG = "<p>Puts one <b>object</b> into a bucket of yours.</p>"  # 8 words
 MEMBERS = {

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
-from ddro.code_hash import code_hash
-from ddro.command import UserError
+from ddro.core.code_hash import code_hash
+from ddro.core.command import UserError
 
 FILES = {
     "ddro/__init__.py": '"""A library."""\n',

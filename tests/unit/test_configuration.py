@@ -9,8 +9,8 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from ddro.command import UserError
-from ddro.configuration import Experiment, disagreements, load_experiments, merge, options
+from ddro.config.configuration import Experiment, disagreements, load_experiments, merge, options
+from ddro.core.command import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = "config/config.yaml"

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ddro.tables import CORPUS, DOCUMENTS, QRELS, QUERIES, RAW_QUERIES
+from ddro.core.tables import CORPUS, DOCUMENTS, QRELS, QUERIES, RAW_QUERIES
 
 SHARES = [
     "--test-share=0.2",

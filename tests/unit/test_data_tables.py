@@ -1,4 +1,4 @@
-from ddro.data_tables import data_tables
+from ddro.report.data_tables import data_tables
 
 DATA = {
     "variant": "by title, dev all",

@@ -3,9 +3,9 @@ import re
 import pytest
 import yaml
 
-from ddro.command import UserError
-from ddro.configuration import load_experiments
-from ddro.datasets import DEFAULTS, load_datasets, qrels_of
+from ddro.config.configuration import load_experiments
+from ddro.config.datasets import DEFAULTS, load_datasets, qrels_of
+from ddro.core.command import UserError
 
 KEYS = {"title", "source", "licence", "citation", "reader", "keep", "max_invalid", "files"}
 

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import T5Config, T5ForConditionalGeneration
 
-from ddro import decoding, rest_of_docids
-from ddro.command import UserError
-from ddro.decoding import constrained_beam_search, ranked_documents
-from ddro.trie import DocidTrie
+from ddro.core.command import UserError
+from ddro.docids.trie import DocidTrie
+from ddro.retrieval import decoding, rest_of_docids
+from ddro.retrieval.decoding import constrained_beam_search, ranked_documents
 
 PAD, END, FIRST = 0, 1, 2
 VOCABULARY = 24

@@ -9,8 +9,8 @@ import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from ddro.decoding import MOST_QUERIES, batch_size, bytes_per_query
-from ddro.trie import DocidTrie
+from ddro.docids.trie import DocidTrie
+from ddro.retrieval.decoding import MOST_QUERIES, batch_size, bytes_per_query
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 MEASURE = """
@@ -18,8 +18,8 @@ import json, sys
 from pathlib import Path
 import numpy as np, pyarrow as pa, torch
 from transformers import T5Config, T5ForConditionalGeneration
-from ddro.decoding import bytes_per_query, constrained_beam_search
-from ddro.trie import DocidTrie
+from ddro.retrieval.decoding import bytes_per_query, constrained_beam_search
+from ddro.docids.trie import DocidTrie
 
 torch.set_num_threads(1)
 generator = np.random.default_rng(0)

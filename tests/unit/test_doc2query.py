@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ddro.command import UserError
-from ddro.doc2query import (
+from ddro.core.command import UserError
+from ddro.doc2query.doc2query import (
     Ctranslate2Writer,
     TransformersWriter,
     batches,
@@ -16,7 +16,7 @@ from ddro.doc2query import (
     load_doc2query,
     write_queries,
 )
-from ddro.seq2seq import encode, extend_vocabulary, initialise_t5, pad, save, train_tokenizer
+from ddro.models.seq2seq import encode, extend_vocabulary, initialise_t5, pad, save, train_tokenizer
 
 TEXTS = ["creates a stack", "deletes the queue of messages", "describes instances"]
 ENGINES = [TransformersWriter, Ctranslate2Writer]

@@ -18,11 +18,11 @@ import export_docids
 import plot_docids
 import train_pq_codebook
 import train_rq_codebook
-from ddro import vectors as module
-from ddro.command import UserError
-from ddro.docid_figure import docid_figure
-from ddro.docid_table import docids_of
-from ddro.tables import CORPUS, DOCIDS
+from ddro.core.command import UserError
+from ddro.core.tables import CORPUS, DOCIDS
+from ddro.docids import vectors as module
+from ddro.docids.docid_table import docids_of
+from ddro.report.docid_figure import docid_figure
 
 ROWS = [
     {"docno": "d2", "url": "https://a.org/heart/attack", "title": "Heart attack", "body": "Call for help."},

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ddro.command import UserError
-from ddro.docids import (
+from ddro.core.command import UserError
+from ddro.docids.docids import (
     atomic_tokens,
     check_docids,
     code_tokens,
@@ -13,7 +13,7 @@ from ddro.docids import (
     collisions,
     extend,
 )
-from ddro.trie import DocidTrie
+from ddro.docids.trie import DocidTrie
 
 
 def test_code_tokens_of_the_paper():

@@ -6,9 +6,9 @@ import networkx as nx
 import pytest
 
 import draw_dag
-from ddro.command import UserError
-from ddro.rulegraph import BOX_HEIGHT, BOX_WIDTH, arrange, essential, parse_dot, place, read_chapters, rules_of
-from ddro.rulegraph_figure import rulegraph_figure
+from ddro.core.command import UserError
+from ddro.report.rulegraph import BOX_HEIGHT, BOX_WIDTH, arrange, essential, parse_dot, place, read_chapters, rules_of
+from ddro.report.rulegraph_figure import rulegraph_figure
 
 DOT = """Building DAG of jobs...
 digraph snakemake_dag {

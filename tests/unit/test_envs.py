@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from ddro.code_hash import imported_names
+from ddro.core.code_hash import imported_names
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVS = ROOT / "envs"

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 import fetch_file
-from ddro.command import UserError
+from ddro.core.command import UserError
 
 CONTENT = bytes(range(256)) * 10000
 HALF = len(CONTENT) // 2

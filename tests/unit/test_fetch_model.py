@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from ddro.command import UserError
-from ddro.seq2seq import initialise_t5, load, save, train_tokenizer
+from ddro.core.command import UserError
+from ddro.models.seq2seq import initialise_t5, load, save, train_tokenizer
 from fetch_model import main, parser
 
 

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ddro.command import UserError, run
-from ddro.files import (
+from ddro.core.command import UserError, run
+from ddro.core.files import (
     check_foreign_key,
     check_table,
     check_unique,
@@ -20,7 +20,7 @@ from ddro.files import (
     write_json,
     write_table,
 )
-from ddro.tables import CORPUS, DOCIDS, QRELS
+from ddro.core.tables import CORPUS, DOCIDS, QRELS
 
 QREL_ROWS = [
     {"qid": "q1", "docno": "d1", "relevance": 1},

@@ -5,8 +5,8 @@ import pynvml
 import pytest
 import torch
 
-from ddro.gpu_cost import GpuCost
-from ddro.training import write_training_log
+from ddro.training.gpu_cost import GpuCost
+from ddro.training.training import write_training_log
 
 CUDA = torch.device("cuda", 0)
 

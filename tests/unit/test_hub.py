@@ -15,13 +15,13 @@ from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 import compare_published
 import export_model
 import retrieve_published
-from ddro.command import UserError
-from ddro.export import sha256
-from ddro.files import read_json, read_table, write_json, write_table
-from ddro.hub import TestLine, fetch, mismatches, read_docids, read_test_set, weight_shapes
-from ddro.runs import read_run
-from ddro.seq2seq import extend_vocabulary, initialise_t5, load, save, train_tokenizer
-from ddro.tables import CORPUS, DOCIDS, MEASURES, QRELS, QUERIES
+from ddro.core.command import UserError
+from ddro.core.files import read_json, read_table, write_json, write_table
+from ddro.core.tables import CORPUS, DOCIDS, MEASURES, QRELS, QUERIES
+from ddro.models.export import sha256
+from ddro.models.hub import TestLine, fetch, mismatches, read_docids, read_test_set, weight_shapes
+from ddro.models.seq2seq import extend_vocabulary, initialise_t5, load, save, train_tokenizer
+from ddro.retrieval.runs import read_run
 
 TEXTS = ["rotate a key", "list all buckets", "delete the table", "copy an object"]
 DOCNOS = ["kms/Rotate", "s3/List", "db/Delete", "s3/Copy"]

@@ -9,9 +9,9 @@ import pytest
 
 import index_bm25
 import search_bm25
-from ddro.command import UserError
-from ddro.files import read_table, write_table
-from ddro.tables import CORPUS, QUERIES, RUN
+from ddro.core.command import UserError
+from ddro.core.files import read_table, write_table
+from ddro.core.tables import CORPUS, QUERIES, RUN
 
 # Five documents of 3, 5, 2, 2 and 2 terms, 2.8 on average. d5 stands before d4, whose text is the same.
 DOCUMENTS = [

@@ -2,9 +2,9 @@
 
 import math
 
-from ddro.docids import docid_token
-from ddro.instances import docid_to_docid, from_texts, passages, sampled_terms
-from ddro.seq2seq import train_tokenizer
+from ddro.docids.docids import docid_token
+from ddro.models.seq2seq import train_tokenizer
+from ddro.training.instances import docid_to_docid, from_texts, passages, sampled_terms
 
 BODY = "alpha beta gamma delta epsilon zeta eta theta"
 

@@ -2,9 +2,9 @@ import pyarrow as pa
 import pytest
 
 import judge_pseudo_queries
-from ddro.command import UserError
-from ddro.files import read_table, write_table
-from ddro.tables import PSEUDO_QUERIES, QRELS, QUERIES
+from ddro.core.command import UserError
+from ddro.core.files import read_table, write_table
+from ddro.core.tables import PSEUDO_QUERIES, QRELS, QUERIES
 
 
 def judge(folder, pseudo):

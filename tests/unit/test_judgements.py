@@ -3,10 +3,10 @@
 import pyarrow as pa
 import pytest
 
-from ddro import tables
-from ddro.command import UserError
-from ddro.files import write_table
-from ddro.judgements import JudgedQuery, relevant_documents
+from ddro.core import tables
+from ddro.core.command import UserError
+from ddro.core.files import write_table
+from ddro.corpora.judgements import JudgedQuery, relevant_documents
 
 KNOWN = pa.chunked_array([["d1", "d2"]])
 

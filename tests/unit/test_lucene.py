@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from ddro import lucene
-from ddro.command import UserError
-from ddro.lucene import Searcher, build_index, find_java, java_options, start_java
+from ddro.core.command import UserError
+from ddro.retrieval import lucene
+from ddro.retrieval.lucene import Searcher, build_index, find_java, java_options, start_java
 
 MODULES = "java.base@{0}\njava.logging@{0}\n"
 

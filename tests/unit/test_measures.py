@@ -4,12 +4,12 @@ import pyarrow.parquet as pq
 import pytest
 
 import evaluate
-from ddro.averages import group_means, slice_means, slice_name
-from ddro.command import UserError
-from ddro.files import read_json, read_table, write_table
-from ddro.measures import evaluate_run, per_query_table, query_properties
-from ddro.runs import write_trec
-from ddro.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, RUN
+from ddro.core.command import UserError
+from ddro.core.files import read_json, read_table, write_table
+from ddro.core.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, RUN
+from ddro.evaluation.averages import group_means, slice_means, slice_name
+from ddro.evaluation.measures import evaluate_run, per_query_table, query_properties
+from ddro.retrieval.runs import write_trec
 
 
 def table(schema, *rows):

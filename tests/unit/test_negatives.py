@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mine_negatives
-from ddro import negatives
-from ddro.command import UserError
-from ddro.files import read_table, write_table
-from ddro.negatives import (
+from ddro.core.command import UserError
+from ddro.core.files import read_table, write_table
+from ddro.core.tables import DOCIDS, NEGATIVES, QRELS, QUERIES, RUN
+from ddro.training import negatives
+from ddro.training.negatives import (
     by_chance,
     by_model,
     docid_groups,
@@ -23,7 +24,6 @@ from ddro.negatives import (
     sample_strata,
     stratum_counts,
 )
-from ddro.tables import DOCIDS, NEGATIVES, QRELS, QUERIES, RUN
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,9 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 import plot_training
-from ddro.command import UserError
-from ddro.figures import loss_figure, rates_figure, rewards_figure, save_svg, validation_mrr_figure
-from ddro.training_log import by_stage, curve, read_training_log
+from ddro.core.command import UserError
+from ddro.report.figures import loss_figure, rates_figure, rewards_figure, save_svg, validation_mrr_figure
+from ddro.training.training_log import by_stage, curve, read_training_log
 
 PRETRAIN = [
     {"stage": "pretrain", "step": 10, "epoch": 0.5, "loss": 3.0, "learning_rate": 0.001},

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from trl import DPOConfig
 from trl.trainer.utils import FusedCausalLMOutput
 
-from ddro.decoding import constrained_beam_search
-from ddro.preference import DdroTrainer, GroupCollator, group_size, score_docids
-from ddro.seq2seq import initialise_t5, load, pad, save, train_tokenizer
-from ddro.trie import DocidTrie
-from ddro.validation import ValidationRetrieval
+from ddro.docids.trie import DocidTrie
+from ddro.models.seq2seq import initialise_t5, load, pad, save, train_tokenizer
+from ddro.retrieval.decoding import constrained_beam_search
+from ddro.training.preference import DdroTrainer, GroupCollator, group_size, score_docids
+from ddro.training.validation import ValidationRetrieval
 
 TRL_0_28 = Path(__file__).parents[1] / "fixtures/trl_0_28"
 BETA = 0.4

@@ -13,11 +13,11 @@ import pytest
 import gather_pseudo_queries
 import generate_pseudo_queries
 import read_pseudo_queries
-from ddro import doc2query, pseudo_queries
-from ddro.command import UserError
-from ddro.files import read_table, write_table
-from ddro.seq2seq import initialise_t5, save, train_tokenizer
-from ddro.tables import CORPUS, PSEUDO_QUERIES
+from ddro.core.command import UserError
+from ddro.core.files import read_table, write_table
+from ddro.core.tables import CORPUS, PSEUDO_QUERIES
+from ddro.doc2query import doc2query, pseudo_queries
+from ddro.models.seq2seq import initialise_t5, save, train_tokenizer
 
 N = 11
 DOCUMENTS = [(f"d{row}", f"Title {row}", "creates a stack of things " * row) for row in range(1, N)]
@@ -26,7 +26,7 @@ MEASURE = """
 import json, sys
 from collections import Counter
 from pathlib import Path
-from ddro.pseudo_queries import BLOCK, corpus_blocks, rows_of, union_of_shards, write_with_metadata
+from ddro.doc2query.pseudo_queries import BLOCK, corpus_blocks, rows_of, union_of_shards, write_with_metadata
 
 def peak(corpus, blocks):
     found = corpus_blocks(corpus, range(blocks))
@@ -134,7 +134,7 @@ def test_a_shard_that_was_killed_goes_on_after_its_last_block(folder, tmp_path, 
 
 def test_blocks_of_other_code_are_refused(folder, tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
-        patched.setattr("ddro.code_hash.code_hash", lambda script: "other")
+        patched.setattr("ddro.core.code_hash.code_hash", lambda script: "other")
         generate(folder, tmp_path / "whole.parquet")
         patched.setattr(generate_pseudo_queries.shutil, "rmtree", lambda *_, **__: None)  # as if it was killed here
         generate(folder, tmp_path / "stopped.parquet")

@@ -1,8 +1,8 @@
 import pytest
 
-from ddro.command import UserError
-from ddro.published import differences, published_result, read_expected
-from ddro.tables import SYSTEMS
+from ddro.core.command import UserError
+from ddro.core.tables import SYSTEMS
+from ddro.evaluation.published import differences, published_result, read_expected
 
 EXPECTED = {
     "bounds": {"OK": 1.0, "close": 3.0},

@@ -8,7 +8,7 @@ from threading import Thread
 import pytest
 from huggingface_hub import constants
 
-from ddro.command import UserError
+from ddro.core.command import UserError
 from export_model import push
 
 TOKEN = "hf_token_of_a_test"

@@ -6,9 +6,9 @@ import faiss
 import numpy as np
 import pytest
 
-from ddro import quantisation
-from ddro.command import UserError
-from ddro.quantisation import (
+from ddro.core.command import UserError
+from ddro.docids import quantisation
+from ddro.docids.quantisation import (
     encode,
     read_codebook,
     relative_distortion,

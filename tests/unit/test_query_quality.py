@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 
 import describe_pseudo_queries
-from ddro.files import read_table, write_table
-from ddro.pseudo_queries import rows_of, sampled_rows, write_with_metadata
-from ddro.query_quality import quality, quality_page, with_documents
-from ddro.tables import CORPUS, PSEUDO_QUERIES, PSEUDO_QUERY_RANKS
+from ddro.core.files import read_table, write_table
+from ddro.core.tables import CORPUS, PSEUDO_QUERIES, PSEUDO_QUERY_RANKS
+from ddro.doc2query.pseudo_queries import rows_of, sampled_rows, write_with_metadata
+from ddro.doc2query.query_quality import quality, quality_page, with_documents
 
 DOCUMENTS = [("d1", "Alpha", "alpha and beta"), ("d2", "Gamma", "gammas delta"), ("d3", "Zeta", "eta <b>")]
 QUERIES = [["alpha beta", "Alpha, beta!", "omega"], [], ["zeta delta eta", "eta"]]

@@ -2,9 +2,9 @@ import pyarrow as pa
 import pytest
 
 import quote_documents
-from ddro.command import UserError
-from ddro.files import read_table, write_table
-from ddro.tables import CORPUS, QRELS, QUERIES
+from ddro.core.command import UserError
+from ddro.core.files import read_table, write_table
+from ddro.core.tables import CORPUS, QRELS, QUERIES
 
 
 def quote(folder, documents):

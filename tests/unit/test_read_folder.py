@@ -3,9 +3,9 @@ import json
 import pytest
 
 import read_folder
-from ddro.command import UserError
-from ddro.files import read_json, read_table
-from ddro.tables import DOCUMENTS, QRELS, RAW_QUERIES
+from ddro.core.command import UserError
+from ddro.core.files import read_json, read_table
+from ddro.core.tables import DOCUMENTS, QRELS, RAW_QUERIES
 
 CORPUS = [
     {"_id": "D1", "title": "One", "text": "Body one", "url": "http://a.org/1"},

@@ -7,9 +7,9 @@ from ir_datasets.formats import JsonlDocs, TrecQrels, TsvQueries
 from ir_datasets.util import LocalDownload
 
 import read_ir_datasets
-from ddro.command import UserError
-from ddro.files import read_json, read_table
-from ddro.tables import DOCUMENTS, QRELS, RAW_QUERIES
+from ddro.core.command import UserError
+from ddro.core.files import read_json, read_table
+from ddro.core.tables import DOCUMENTS, QRELS, RAW_QUERIES
 
 
 class Page(NamedTuple):

@@ -3,9 +3,9 @@ import gzip
 import pytest
 
 import read_msmarco
-from ddro.command import UserError
-from ddro.files import read_json, read_table
-from ddro.tables import DOCUMENTS, QRELS, RAW_QUERIES
+from ddro.core.command import UserError
+from ddro.core.files import read_json, read_table
+from ddro.core.tables import DOCUMENTS, QRELS, RAW_QUERIES
 
 FILES = {
     "documents": (

@@ -4,10 +4,10 @@ import json
 import pytest
 
 import read_nq
-from ddro.command import UserError
-from ddro.files import read_json, read_table
-from ddro.natural_questions import Example, page_docno, page_text, parse_example, title_key
-from ddro.tables import DOCUMENTS, QRELS, RAW_QUERIES
+from ddro.core.command import UserError
+from ddro.core.files import read_json, read_table
+from ddro.core.tables import DOCUMENTS, QRELS, RAW_QUERIES
+from ddro.corpora.natural_questions import Example, page_docno, page_text, parse_example, title_key
 
 
 def train(example_id, question, title, text="<P> Some text . </P>"):

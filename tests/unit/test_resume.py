@@ -16,11 +16,11 @@ import pytest
 from safetensors.torch import load_file
 
 import train_ddro
-from ddro import tables
-from ddro.checkpoints import Checkpoints, content_hash, identity
-from ddro.command import UserError
-from ddro.files import write_table
-from ddro.training_log import read_training_log
+from ddro.core import tables
+from ddro.core.command import UserError
+from ddro.core.files import write_table
+from ddro.training.checkpoints import Checkpoints, content_hash, identity
+from ddro.training.training_log import read_training_log
 
 WORDS = ["stack", "queue", "alarm", "bucket", "table", "image", "stream", "group"]
 DOCUMENTS = [f"d{number}" for number in range(len(WORDS))]
@@ -39,7 +39,9 @@ BOTH = [
 def processes():
     """Starts processes that have the libraries loaded already."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["trl", "transformers.trainer", "train_sft", "train_ddro", "ddro.preference"])
+    context.set_forkserver_preload(
+        ["trl", "transformers.trainer", "train_sft", "train_ddro", "ddro.training.preference"]
+    )
     return context
 
 
@@ -48,7 +50,7 @@ def data(tmp_path_factory):
     """A base model and all tables, of 8 documents with 6 queries each."""
     import pyarrow as pa
 
-    from ddro.seq2seq import encode, initialise_t5, save_whole, train_tokenizer
+    from ddro.models.seq2seq import encode, initialise_t5, save_whole, train_tokenizer
 
     folder = tmp_path_factory.mktemp("data")
     texts = {
@@ -99,7 +101,7 @@ def run(name, arguments, kill_at_step=None, kill_at_save=None):
     import torch
     from transformers import TrainerCallback
 
-    from ddro import checkpoints, training
+    from ddro.training import checkpoints, training
 
     torch.set_num_threads(1)
     saves = []

@@ -11,13 +11,13 @@ import build_trie
 import gather_run
 import rank_for_negatives
 import retrieve
-from ddro.command import UserError
-from ddro.decoding import constrained_beam_search, ranked_documents
-from ddro.files import read_json, read_table, write_table
-from ddro.runs import read_run
-from ddro.seq2seq import encode, load, pad
-from ddro.tables import DOCIDS, QUERIES, RUN
-from ddro.trie import DocidTrie
+from ddro.core.command import UserError
+from ddro.core.files import read_json, read_table, write_table
+from ddro.core.tables import DOCIDS, QUERIES, RUN
+from ddro.docids.trie import DocidTrie
+from ddro.models.seq2seq import encode, load, pad
+from ddro.retrieval.decoding import constrained_beam_search, ranked_documents
+from ddro.retrieval.runs import read_run
 
 DOCNOS = ["d0", "d1", "d2", "d3", "d4"]
 TOKENS = [[7, 9], [7, 8], [6, 8], [7, 9], [5, 9]]  # d0 and d3 share one

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddro.command import UserError
-from ddro.files import write_table
-from ddro.runs import check_run, read_run, untied, write_trec
-from ddro.tables import RUN
+from ddro.core.command import UserError
+from ddro.core.files import write_table
+from ddro.core.tables import RUN
+from ddro.retrieval.runs import check_run, read_run, untied, write_trec
 
 LINES = "q2 Q0 iot/create-job 1 -0.5 sft\nq2 Q0 s3/put 2 -0.75 sft\nq1 Q0 s3/put 1 12.0 sft\n"
 

@@ -2,10 +2,10 @@ from test_measures import ranking, table
 
 import note_versions
 import show_samples
-from ddro.files import write_json, write_table
-from ddro.runs import write_trec
-from ddro.samples import Sample, choose, first_relevant, samples_page
-from ddro.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, RUN
+from ddro.core.files import write_json, write_table
+from ddro.core.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, RUN
+from ddro.report.samples import Sample, choose, first_relevant, samples_page
+from ddro.retrieval.runs import write_trec
 
 
 def test_the_choice_is_the_same_in_any_order_and_of_any_subset():

@@ -11,12 +11,12 @@ import torch
 from test_measures import table
 
 import search
-from ddro.command import UserError
-from ddro.files import write_json, write_table
-from ddro.lucene import build_index, contents
-from ddro.search import SearchEngine, token_probabilities
-from ddro.seq2seq import extend_vocabulary, initialise_t5, load, save, train_tokenizer
-from ddro.tables import CORPUS, DOCIDS
+from ddro.core.command import UserError
+from ddro.core.files import write_json, write_table
+from ddro.core.tables import CORPUS, DOCIDS
+from ddro.models.seq2seq import extend_vocabulary, initialise_t5, load, save, train_tokenizer
+from ddro.retrieval.lucene import build_index, contents
+from ddro.retrieval.search import SearchEngine, token_probabilities
 
 DOCUMENTS = [
     ("kms/rotate", "https://docs.example/kms", "Rotate a key", "Changes the <b>key</b> of a service."),

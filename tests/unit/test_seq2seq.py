@@ -4,8 +4,8 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from ddro.command import UserError
-from ddro.seq2seq import encode, extend_vocabulary, initialise_t5, load, pad, save_whole, train_tokenizer
+from ddro.core.command import UserError
+from ddro.models.seq2seq import encode, extend_vocabulary, initialise_t5, load, pad, save_whole, train_tokenizer
 
 TEXTS = ["Creates a stack from a template.", "Deletes the queue.", "Describes one or more instances."]
 QUERY, LABELS = torch.tensor([[5, 6, 7, 1]]), torch.tensor([[9, 4, 1]])

@@ -3,11 +3,11 @@ import pandas as pd
 import pytest
 
 import compare_systems
-from ddro.command import UserError
-from ddro.files import read_json, write_table
-from ddro.measures import per_query_table
-from ddro.significance import bootstrap_interval, compare, holm, paired_t_test, randomisation_test
-from ddro.tables import MEASURES, PER_QUERY
+from ddro.core.command import UserError
+from ddro.core.files import read_json, write_table
+from ddro.core.tables import MEASURES, PER_QUERY
+from ddro.evaluation.measures import per_query_table
+from ddro.evaluation.significance import bootstrap_interval, compare, holm, paired_t_test, randomisation_test
 
 # Student's own example (Biometrika 6, 1908): hours of sleep gained with two drugs. R's help page of `sleep`
 # and its t.test(paired = TRUE) print t = -4.0621, df = 9, p = 0.002833, interval -2.4598858 to -0.7001142.

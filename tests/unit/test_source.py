@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from ddro.command import UserError
-from ddro.source import SourceLines
+from ddro.core.command import UserError
+from ddro.core.source import SourceLines
 
 
 def read(path, tolerance=0.0, rejected=()):

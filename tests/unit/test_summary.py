@@ -7,13 +7,13 @@ from html.parser import HTMLParser
 import pytest
 
 import summarise
-from ddro.command import UserError
-from ddro.files import write_json
-from ddro.published import differences
-from ddro.show_tables import Table, to_html, to_markdown
-from ddro.stage_times import StageTime, cost, read_benchmark, stage_times, training_cost
-from ddro.summary import COLUMNS, correct, summary_row, tables, to_csv
-from ddro.tables import MEASURES, SYSTEMS
+from ddro.core.command import UserError
+from ddro.core.files import write_json
+from ddro.core.tables import MEASURES, SYSTEMS
+from ddro.evaluation.published import differences
+from ddro.report.show_tables import Table, to_html, to_markdown
+from ddro.report.stage_times import StageTime, cost, read_benchmark, stage_times, training_cost
+from ddro.report.summary import COLUMNS, correct, summary_row, tables, to_csv
 
 HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 BOUNDS = {"OK": 1.0, "close": 3.0}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddro.text import (
+from ddro.core.text import (
     collapse_spaces,
     content_stems,
     first_sentence,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ddro.title_url import (
+from ddro.docids.title_url import (
     DOCNO,
     PATH,
     POOR_PATH,

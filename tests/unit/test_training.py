@@ -10,15 +10,15 @@ import torch
 from tensorboardX.proto.event_pb2 import Event
 from transformers import TrainingArguments
 
-from ddro.batches import BatchesOfLikeLength, InstanceCollator, instance_dataset, share_of_device
-from ddro.command import UserError
-from ddro.judgements import JudgedQuery
-from ddro.processes import launch_command
-from ddro.seq2seq import initialise_t5
-from ddro.throughput import Throughput, peak_of, training_operations
-from ddro.training import SftTrainer, add_callbacks, trainer_arguments, write_training_log
-from ddro.trie import DocidTrie
-from ddro.validation import ValidationRetrieval, sample_queries
+from ddro.core.command import UserError
+from ddro.corpora.judgements import JudgedQuery
+from ddro.docids.trie import DocidTrie
+from ddro.models.seq2seq import initialise_t5
+from ddro.training.batches import BatchesOfLikeLength, InstanceCollator, instance_dataset, share_of_device
+from ddro.training.processes import launch_command
+from ddro.training.throughput import Throughput, peak_of, training_operations
+from ddro.training.training import SftTrainer, add_callbacks, trainer_arguments, write_training_log
+from ddro.training.validation import ValidationRetrieval, sample_queries
 
 DOCIDS = [[20, 25], [21, 26], [20, 26, 30]]
 
@@ -77,7 +77,7 @@ def test_mrr_is_the_mean_of_reciprocal_ranks(monkeypatch):
         found = torch.tensor([ranked[int(query[0])] for query in tokens])
         return found, torch.zeros(found.shape)
 
-    monkeypatch.setattr("ddro.decoding.constrained_beam_search", beam_search)
+    monkeypatch.setattr("ddro.retrieval.decoding.constrained_beam_search", beam_search)
     model = SimpleNamespace(device="cpu")
     # Query 5 ranks documents 2, 1, 3, 0; query 6 ranks 0, 1, 3, 2.
     queries, relevant = [[5, 1], [6, 1], [5, 1]], [{3}, {0, 2}, {9}]

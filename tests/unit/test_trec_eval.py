@@ -11,11 +11,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ddro.command import UserError
-from ddro.lucene import anserini_jar
-from ddro.measures import evaluate_run
-from ddro.runs import read_run, write_trec
-from ddro.tables import QRELS, RUN
+from ddro.core.command import UserError
+from ddro.core.tables import QRELS, RUN
+from ddro.evaluation.measures import evaluate_run
+from ddro.retrieval.lucene import anserini_jar
+from ddro.retrieval.runs import read_run, write_trec
 
 NAMES = {"recip_rank": "MRR@10", "recall": "R", "success": "Success", "ndcg_cut": "nDCG"}
 

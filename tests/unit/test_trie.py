@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddro.command import UserError
-from ddro.trie import DocidTrie
+from ddro.core.command import UserError
+from ddro.docids.trie import DocidTrie
 
 DOCIDS = [[5, 7, 1], [5, 7, 2], [5, 8, 1], [4, 1], [5, 7, 2]]
 

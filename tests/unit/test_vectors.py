@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
-from ddro import vectors as module
-from ddro.command import UserError
-from ddro.vectors import check_vectors, chunks, read_vectors
+from ddro.core.command import UserError
+from ddro.docids import vectors as module
+from ddro.docids.vectors import check_vectors, chunks, read_vectors
 
 
 def random_vectors(count=300, dimension=12, seed=0):

@@ -13,12 +13,12 @@ ROOT = Path(workflow.basedir).parent
 SCRIPTS = ROOT / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from ddro.code_hash import code_hash
-from ddro.command import UserError
-from ddro.configuration import load_experiments, options
-from ddro.datasets import load_datasets, qrels_of
-from ddro.schema import read_yaml
-from ddro.tables import QUERY_SETS, STAGES, SYSTEMS
+from ddro.core.code_hash import code_hash
+from ddro.core.command import UserError
+from ddro.config.configuration import load_experiments, options
+from ddro.config.datasets import load_datasets, qrels_of
+from ddro.config.schema import read_yaml
+from ddro.core.tables import QUERY_SETS, STAGES, SYSTEMS
 
 CHAPTERS = ["corpus", "docids", "pseudo_queries", "sft", "bm25", "ddro", "evaluation"]
 

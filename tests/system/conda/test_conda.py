@@ -44,7 +44,7 @@ def path_with_conda(tmp_path_factory) -> str:
 
 
 def test_jobs_run_in_their_environments_and_see_nothing_else(own_slice, path_with_conda, monkeypatch):
-    command = own_slice / "scripts/ddro/command.py"
+    command = own_slice / "scripts/ddro/core/command.py"
     text = command.read_text()
     start = "    arguments = parser.parse_args()\n"
     assert start in text

@@ -1,0 +1,1 @@
+"""The configuration: experiments, recipes, their schema, and the catalogue of data sets."""

@@ -1,0 +1,55 @@
+"""A table in another order, with a bounded memory."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ddro.core.files import whole
+
+
+def write_in_order(
+    tables: Iterable[pa.Table], key: str, rank: Mapping[str, int], path: Path, schema: pa.Schema, rows: int = 16384
+) -> None:
+    """Write the rows of ``tables`` as zstd Parquet, ordered by the rank of their ``key``.
+
+    The ranks are 0, 1, 2, ...; a row whose key has none is left out. The first pass deals the rows out to one file for
+    each range of so many ranks, beside ``path``; then one range after the other is sorted and written. So the memory
+    holds one of ``tables``, or ``rows`` rows.
+    """
+    rows = max(rows, len(rank) // 256)  # open files are few
+    folder = path.with_name(f".{path.name}.ranges")
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed process
+    folder.mkdir(parents=True)
+    try:
+        ranges = _deal_out(tables, key, rank, folder, rows)
+        with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+            for number in ranges:
+                with pa.OSFile(str(folder / str(number))) as file:
+                    table = pa.ipc.open_stream(file).read_all()
+                writer.write_table(table.take(np.argsort(table["_rank"].to_numpy())).select(schema.names))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _deal_out(tables: Iterable[pa.Table], key: str, rank: Mapping[str, int], folder: Path, rows: int) -> list[int]:
+    """Write each range of ranks to its file; return the numbers of those that have rows, in order."""
+    writers: dict[int, pa.ipc.RecordBatchStreamWriter] = {}
+    try:
+        for table in tables:
+            ranks = np.array([rank.get(value, -1) for value in table[key].to_pylist()], dtype=np.int64)
+            table = table.append_column("_rank", pa.array(ranks))
+            for number in np.unique(ranks[ranks >= 0] // rows):
+                part = table.take(np.flatnonzero((ranks >= 0) & (ranks // rows == number)))
+                if number not in writers:
+                    writers[number] = pa.ipc.new_stream(str(folder / str(number)), part.schema)
+                writers[number].write_table(part)
+    finally:
+        for writer in writers.values():
+            writer.close()
+    return sorted(writers)

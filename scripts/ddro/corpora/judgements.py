@@ -1,0 +1,90 @@
+"""Queries of a split with their relevant documents; more queries beside those of the collection."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from ddro.core import tables
+from ddro.core.command import UserError
+from ddro.core.files import check_foreign_key, read_table, write_table
+
+
+class JudgedQuery(NamedTuple):
+    """A query and the documents judged relevant to it, in the order of the judgements."""
+
+    qid: str
+    text: str
+    docnos: tuple[str, ...]
+
+
+def relevant_documents(queries: Path, qrels: Path, split: str, known: pa.ChunkedArray) -> list[JudgedQuery]:
+    """The queries of ``split`` with their relevant documents, in the order of the table of queries.
+
+    Args:
+        queries: Parquet as `tables.QUERIES`.
+        qrels: Parquet as `tables.QRELS`; judgements of relevance 0 or less don't count.
+        split: train, validation or test.
+        known: the docnos that a judgement may name.
+
+    Raises:
+        UserError: a judgement of an unknown document, or no query of that split has a relevant document.
+    """
+    table = read_table(queries, tables.QUERIES, ["qid"])
+    judgements = read_table(qrels, tables.QRELS, ["qid", "docno"])
+    check_foreign_key(judgements, qrels, "docno", known, "the corpus")
+    relevant: dict[str, list[str]] = defaultdict(list)
+    for qid, docno, relevance in zip(*(judgements[name].to_pylist() for name in tables.QRELS.names), strict=True):
+        if relevance > 0:
+            relevant[qid].append(docno)
+    judged = [
+        JudgedQuery(qid, text, tuple(relevant[qid]))
+        for qid, text, of_split in zip(*(table[name].to_pylist() for name in tables.QUERIES.names), strict=True)
+        if of_split == split and qid in relevant
+    ]
+    if not judged:
+        raise UserError(f"{queries}: no query of the split {split!r} has a relevant document in {qrels}.")
+    return judged
+
+
+class MadeQuery(NamedTuple):
+    """A query made from one document, which alone is relevant to it."""
+
+    qid: str
+    text: str
+    docno: str
+
+
+def add_tables_options(options: argparse.ArgumentParser) -> None:
+    """Add the tables that `write_with` reads and writes."""
+    options.add_argument("--queries", type=Path, required=True, help="the queries that are there (Parquet)")
+    options.add_argument("--qrels", type=Path, required=True, help="their judgements (Parquet)")
+    options.add_argument("--output-queries", type=Path, required=True, help="both kinds of queries (Parquet)")
+    options.add_argument("--output-qrels", type=Path, required=True, help="judgements of both (Parquet)")
+
+
+def write_with(arguments: argparse.Namespace, made: Sequence[MadeQuery], split: str) -> None:
+    """Write the queries and judgements that are there and, behind them, those of ``made``, which are of ``split``.
+
+    Args:
+        arguments: the options of `add_tables_options`.
+        made: the queries.
+        split: of `tables.QUERY_SETS`.
+
+    Raises:
+        UserError: a table is not what it should be, or a qid stands in both.
+    """
+    queries = [{"qid": query.qid, "text": query.text, "split": split} for query in made]
+    qrels = [{"qid": query.qid, "docno": query.docno, "relevance": 1} for query in made]
+    for more, there, path, schema, key in (
+        (queries, arguments.queries, arguments.output_queries, tables.QUERIES, ["qid"]),
+        (qrels, arguments.qrels, arguments.output_qrels, tables.QRELS, ["qid", "docno"]),
+    ):
+        write_table(
+            pa.concat_tables([read_table(there, schema, key), pa.Table.from_pylist(more, schema)]), path, schema, key
+        )

@@ -1,0 +1,1 @@
+"""Pseudo queries: the models that write them, their shards, and their quality."""

@@ -1,0 +1,1 @@
+"""Docids: tokens, schemes, quantisation, title and URL, the text format, the trie."""

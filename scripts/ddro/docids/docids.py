@@ -1,0 +1,95 @@
+"""Docids of codes and numbers, the documents that share a docid, and what makes a docid table sound."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ddro.core.command import UserError
+
+Docid = list[int]
+
+
+def code_tokens(codes: np.ndarray, centroids: int, vocabulary_size: int) -> np.ndarray:
+    """Token of position i (sub-space or level) and code c, ``vocabulary_size + centroids * i + c``: int32 [N, M]."""
+    return (vocabulary_size + centroids * np.arange(codes.shape[1]) + codes).astype(np.int32)
+
+
+def atomic_tokens(documents: int, vocabulary_size: int) -> np.ndarray:
+    """One token a document, ``vocabulary_size + row``: int32 [documents, 1]."""
+    return np.arange(vocabulary_size, vocabulary_size + documents, dtype=np.int32)[:, None]
+
+
+def collisions(docids: Sequence[Sequence[int]]) -> list[list[int]]:
+    """The rows of each docid that several documents share, in the order of the table; by their first row."""
+    rows = defaultdict(list)
+    for row, docid in enumerate(docids):
+        rows[tuple(docid)].append(row)
+    return [group for group in rows.values() if len(group) > 1]
+
+
+def extend(docids: Sequence[Docid], groups: Sequence[Sequence[int]], first_token: int, end_token: int | None) -> None:
+    """Give the documents of each group (see `collisions`) one more token each, from ``first_token`` on, in place.
+
+    All of a group get one, for a docid must not be the beginning of another. It stands before ``end_token`` where
+    docids end with one (None: they don't).
+    """
+    for group in groups:
+        for number, row in enumerate(group):
+            place = len(docids[row]) - (end_token is not None)
+            docids[row].insert(place, first_token + number)
+
+
+def collision_report(groups: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """How many documents share a docid: groups, their documents, the largest, and the number of groups of each size."""
+    sizes = Counter(map(len, groups))
+    return {
+        "groups": len(groups),
+        "documents": sum(map(len, groups)),
+        "largest": max(sizes, default=1),
+        "groups_of_size": {str(size): sizes[size] for size in sorted(sizes)},
+    }
+
+
+def code_usage(codes: np.ndarray, centroids: int) -> dict[str, list]:
+    """Of each position of codes [N, M]: the entropy of its codes in bits, and how many codes are in use."""
+    counts = [np.bincount(column, minlength=centroids) for column in codes.T]
+    shares = [count[count > 0] / len(codes) for count in counts]
+    return {
+        "entropy_bits": [round(float(-(share * np.log2(share)).sum()) + 0.0, 4) for share in shares],
+        "codes_in_use": [int((count > 0).sum()) for count in counts],
+    }
+
+
+def check_docids(
+    docids: Sequence[Docid], documents: Sequence[str], allowed: Sequence[range], shortest: int, end_token: int | None
+) -> None:
+    """Check that a model can learn the docids; a `UserError` names the first document that is wrong.
+
+    Args:
+        docids: of each document.
+        documents: what a message calls each: its docno, or where it stands.
+        allowed: the tokens that may stand at each position; a docid has no more positions.
+        shortest: as many tokens, without the end token, must be there.
+        end_token: ends every docid and isn't counted; None for docids of codes, which have none.
+    """
+    for docid, document in zip(docids, documents, strict=True):
+        body = docid if end_token is None else docid[:-1]
+        if end_token is not None and docid[-1:] != [end_token]:
+            raise UserError(f"{document}: the docid doesn't end with the end token, {end_token}.")
+        if not shortest <= len(body) <= len(allowed):
+            raise UserError(f"{document}: a docid of {len(body)} tokens; {shortest} to {len(allowed)} are possible.")
+        for position, (token, tokens) in enumerate(zip(body, allowed, strict=False)):
+            if token not in tokens:
+                raise UserError(
+                    f"{document}: token {token} at position {position} of the docid (from 0) isn't one of this "
+                    f"position, {tokens.start} to {tokens.stop - 1}. Are model and recipe those of these docids?"
+                )
+
+
+def docid_token(code: int) -> str:
+    """The tokenizer's string for the docid token with this number, counted from the end of the base vocabulary."""
+    return f"<docid_{code}>"

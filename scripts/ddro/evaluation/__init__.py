@@ -1,0 +1,1 @@
+"""Evaluation: measures, averages, significance, published results."""

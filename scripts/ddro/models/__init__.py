@@ -1,0 +1,1 @@
+"""T5 models: built, extended, loaded, saved, fetched from the hub, exported."""

@@ -1,0 +1,1 @@
+"""Retrieval: constrained beam search, BM25, runs."""

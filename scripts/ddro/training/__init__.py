@@ -1,0 +1,1 @@
+"""Training: instances, negatives, pairs, the trainers of SFT and DDRO, validation, checkpoints, logs."""

@@ -1,0 +1,57 @@
+"""Preference pairs as DDRO trains on them: the negatives of a query and its relevant document together."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import datasets
+import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
+
+from ddro.models.seq2seq import encode
+
+
+def negatives_a_query(pairs: pa.Table) -> int:
+    """The most negatives that a (query, relevant document) has in ``pairs`` (`tables.NEGATIVES`)."""
+    counts = pairs.group_by(["qid", "positive"]).aggregate([([], "count_all")])
+    return pa.compute.max(counts["count_all"]).as_py()
+
+
+def groups_of_pairs(
+    pairs: pa.Table,
+    queries: pa.Table,
+    docids: pa.Table,
+    tokenizer: PreTrainedTokenizerBase,
+    max_query_tokens: int,
+    size: int,
+    only: Collection[str] | None = None,
+) -> datasets.Dataset:
+    """The pairs (`tables.NEGATIVES`) in groups of one query, one relevant docid and at most ``size`` negatives.
+
+    ``queries`` and ``docids`` have all that the pairs name; ``only`` these queries count, where it is given.
+
+    Returns:
+        columns prompt_ids, chosen_ids (token ids), rejected_ids (a list of them), and length, the query's.
+    """
+    grouped: dict[tuple[str, str], list[str]] = {}
+    wanted = None if only is None else set(only)
+    for qid, positive, negative in zip(*(pairs[name].to_pylist() for name in pairs.column_names[:3]), strict=True):
+        if wanted is None or qid in wanted:
+            grouped.setdefault((qid, positive), []).append(negative)
+    parts = [
+        (qid, positive, negatives[first : first + size])
+        for (qid, positive), negatives in grouped.items()
+        for first in range(0, len(negatives), size)
+    ]
+    asked = {qid for qid, _, _ in parts}
+    texts = {row["qid"]: row["text"] for row in queries.to_pylist() if row["qid"] in asked}
+    prompts = dict(zip(texts, encode(tokenizer, list(texts.values()), max_query_tokens), strict=True))
+    docid = dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True))
+    return datasets.Dataset.from_dict(
+        {
+            "prompt_ids": [prompts[qid] for qid, _, _ in parts],
+            "chosen_ids": [docid[positive] for _, positive, _ in parts],
+            "rejected_ids": [[docid[negative] for negative in negatives] for _, _, negatives in parts],
+            "length": [len(prompts[qid]) for qid, _, _ in parts],
+        }
+    )

@@ -1,0 +1,100 @@
+"""Validation by retrieval during training: held-out queries, ranked with the model as it is."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import pyarrow as pa
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from ddro.core.command import UserError
+from ddro.corpora.judgements import JudgedQuery, relevant_documents
+from ddro.docids.trie import DocidTrie
+from ddro.models.seq2seq import encode
+from ddro.retrieval.decoding import rank_documents
+from ddro.training.batches import instance_dataset
+
+
+@dataclass
+class ValidationRetrieval:
+    """Retrieval for held-out queries.
+
+    Attributes:
+        trie: the docids.
+        qids: of the queries.
+        input_ids: the tokens of each query.
+        relevant: the rows of the docid table that are relevant to each query.
+        num_beams: at least 10.
+        batch_size: queries that are decoded together.
+    """
+
+    trie: DocidTrie
+    qids: Sequence[str]
+    input_ids: Sequence[Sequence[int]]
+    relevant: Sequence[set[int]]
+    num_beams: int
+    batch_size: int = 64
+
+    def reciprocal_ranks(self, model: PreTrainedModel, share: slice = slice(None)) -> Iterator[float]:
+        """For each query of ``share`` 1 / rank of the first relevant document among the first ten, 0 without one."""
+        queries = list(zip(self.input_ids, self.relevant, strict=True))[share]
+        for first in range(0, len(queries), self.batch_size):
+            batch = queries[first : first + self.batch_size]
+            rankings = rank_documents(model, self.trie, [query for query, _ in batch], self.num_beams)
+            for (documents, _), (_, relevant) in zip(rankings, batch, strict=True):
+                ranks = enumerate(documents[:10], 1)
+                yield next((1 / rank for rank, row in ranks if int(row) in relevant), 0.0)
+
+
+def sample_queries(judged: Sequence[JudgedQuery], count: int | None, where: Path) -> Sequence[JudgedQuery]:
+    """The ``count`` queries whose qids have the smallest hashes, in their order; all of them where it is None.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if count is None:
+        return judged
+    if len(judged) < count:
+        raise UserError(
+            f"{where}: {len(judged)} validation queries have a relevant document, {count} are asked for. Lower "
+            "validation_queries in the recipe, write null for all, or raise split.validation_share."
+        )
+    hashes = [hashlib.sha256(query.qid.encode()).digest() for query in judged]
+    last = sorted(hashes)[count - 1]
+    return [query for query, hashed in zip(judged, hashes, strict=True) if hashed <= last]
+
+
+def validation_retrieval(
+    queries: Path,
+    qrels: Path,
+    docids: pa.Table,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    count: int | None,
+    num_beams: int,
+    max_query_tokens: int,
+) -> ValidationRetrieval:
+    """Retrieval for ``count`` of the validation queries; ``docids`` is the whole docid table."""
+    judged = sample_queries(relevant_documents(queries, qrels, "validation", docids["docno"]), count, queries)
+    row_of = {docno: row for row, docno in enumerate(docids["docno"].to_pylist())}
+    return ValidationRetrieval(
+        trie=DocidTrie.build(docids["tokens"]),
+        qids=[query.qid for query in judged],
+        input_ids=encode(tokenizer, [query.text for query in judged], max_query_tokens),
+        relevant=[{row_of[docno] for docno in query.docnos} for query in judged],
+        num_beams=num_beams,
+    )
+
+
+def validation_instances(retrieval: ValidationRetrieval) -> datasets.Dataset:
+    """Each validation query with each of its relevant documents, for the validation loss."""
+    pairs = [
+        (tokens, row)
+        for tokens, relevant in zip(retrieval.input_ids, retrieval.relevant, strict=True)
+        for row in sorted(relevant)
+    ]
+    return instance_dataset([tokens for tokens, _ in pairs], [row for _, row in pairs])

@@ -71,7 +71,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     from ddro.core import tables
     from ddro.core.files import read_table, write_json, write_table
-    from ddro.docids.docids import check_docids, collision_report, collisions, extend
+    from ddro.docids.tokens import check_docids, collision_report, collisions, extend
 
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
     if not corpus.num_rows:
@@ -122,7 +122,7 @@ def of_scheme(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size
         return of_codes(arguments, corpus.num_rows, vocabulary_size)
     if arguments.scheme == "tu":
         return of_titles_and_urls(arguments, corpus, vocabulary_size)
-    from ddro.docids.docids import atomic_tokens
+    from ddro.docids.tokens import atomic_tokens
 
     end = vocabulary_size + corpus.num_rows
     return Docids(atomic_tokens(corpus.num_rows, vocabulary_size).tolist(), [range(vocabulary_size, end)], end)
@@ -131,7 +131,7 @@ def of_scheme(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size
 def of_codes(arguments: argparse.Namespace, documents: int, vocabulary_size: int) -> Docids:
     """Docids of the codes of the document vectors."""
     from ddro.docids import quantisation
-    from ddro.docids.docids import code_tokens, code_usage
+    from ddro.docids.tokens import code_tokens, code_usage
     from ddro.docids.vectors import read_vectors
 
     if not (arguments.codebook and arguments.embeddings):
@@ -189,7 +189,7 @@ def of_titles_and_urls(arguments: argparse.Namespace, corpus: "pa.Table", vocabu
 
 def of_table(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size: int) -> Docids:
     """Docids of a published table, as far as the corpus has their documents."""
-    from ddro.docids.docid_table import docids_of, read_published
+    from ddro.docids.text_format import docids_of, read_published
 
     published, stripped = read_published(arguments.table)
     tokens, names = docids_of(corpus["docno"].to_pylist(), published, arguments.table)

@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     from ddro.evaluation.published import differences, published_result, read_expected
-    from ddro.report.show_tables import Table, to_markdown
+    from ddro.report.html import Table, to_markdown
 
     if len(arguments.metrics) != len(arguments.of):
         raise UserError("--of: give as many as --metrics.")

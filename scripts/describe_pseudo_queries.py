@@ -22,8 +22,8 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
     from ddro.core.files import whole, write_json
-    from ddro.doc2query.pseudo_queries import read_metadata
-    from ddro.doc2query.query_quality import quality, quality_page, with_documents
+    from ddro.doc2query.quality import quality, quality_page, with_documents
+    from ddro.doc2query.shards import read_metadata
     from ddro.report.figures import pseudo_query_figure, save_svg
 
     documents = with_documents(arguments.pseudo_queries, arguments.corpus)

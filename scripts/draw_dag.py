@@ -29,8 +29,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Read the graph and the chapters, and draw."""
     from ddro.report.figures import save_svg
-    from ddro.report.rulegraph import parse_dot, read_chapters
-    from ddro.report.rulegraph_figure import rulegraph_figure
+    from ddro.report.rule_graph import parse_dot, read_chapters
+    from ddro.report.rule_graph_figure import rulegraph_figure
 
     try:
         text = sys.stdin.read() if arguments.rulegraph == "-" else Path(arguments.rulegraph).read_text(encoding="utf-8")

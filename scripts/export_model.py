@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     import shutil
 
     from ddro.models.export import docid_lines, model_card, sha256, test_lines
-    from ddro.models.seq2seq import be_quiet, encode, load
+    from ddro.models.t5 import be_quiet, encode, load
 
     be_quiet()
     model, tokenizer = load(arguments.model)

@@ -18,7 +18,7 @@ def main(arguments: argparse.Namespace) -> None:
     from safetensors import SafetensorError
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from ddro.models.seq2seq import be_quiet, note_whether_tied, save_whole
+    from ddro.models.t5 import be_quiet, note_whether_tied, save_whole
 
     be_quiet()
     where = {"revision": arguments.revision} if arguments.revision else {}

@@ -34,8 +34,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     from ddro.core.files import open_in_parts, whole
     from ddro.core.tables import PSEUDO_QUERIES, PSEUDO_QUERY_RANKS
-    from ddro.doc2query.pseudo_queries import METADATA, sampled_rows
-    from ddro.retrieval.lucene import Searcher
+    from ddro.doc2query.shards import METADATA, sampled_rows
+    from ddro.retrieval.bm25 import Searcher
 
     keep = arguments.keep_within
     if keep is not None and keep < 1:

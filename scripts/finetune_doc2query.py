@@ -6,7 +6,7 @@ from pathlib import Path
 from ddro.core import tables
 from ddro.core.command import log, run
 from ddro.core.files import read_table
-from ddro.training.training_options import add_training_options
+from ddro.training.arguments import add_training_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,11 +32,11 @@ def main(arguments: argparse.Namespace) -> None:
     from transformers import TrainingArguments, set_seed
 
     from ddro.corpora.judgements import relevant_documents
-    from ddro.doc2query.doc2query import document_text, encode_documents, load_doc2query
-    from ddro.models.seq2seq import be_quiet, encode, save_whole
-    from ddro.training import training
+    from ddro.doc2query.writers import document_text, encode_documents, load_doc2query
+    from ddro.models.t5 import be_quiet, encode, save_whole
     from ddro.training.batches import InstanceCollator, instance_dataset
     from ddro.training.checkpoints import Checkpoints, identity
+    from ddro.training.trainer import SftTrainer, add_callbacks, finish, train_with_checkpoints, trainer_arguments
 
     be_quiet()
     set_seed(arguments.seed)
@@ -64,10 +64,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     train, validation = pairs("train"), pairs("validation")
     checkpoints = Checkpoints(arguments.output, identity(__file__, arguments))
-    settings = training.trainer_arguments(
-        arguments, checkpoints.folder, warmup=arguments.warmup_share, best="eval_loss"
-    )
-    trainer = training.SftTrainer(
+    settings = trainer_arguments(arguments, checkpoints.folder, warmup=arguments.warmup_share, best="eval_loss")
+    trainer = SftTrainer(
         model,
         TrainingArguments(**settings),
         data_collator=InstanceCollator(queries),
@@ -75,11 +73,9 @@ def main(arguments: argparse.Namespace) -> None:
         eval_dataset=validation,
         processing_class=tokenizer,
     )
-    training.add_callbacks(
-        trainer, "doc2query", checkpoint_minutes=arguments.checkpoint_minutes, patience=arguments.patience
-    )
-    training.train(trainer, checkpoints)
-    training.finish(trainer, tokenizer, "doc2query", arguments.output, checkpoints)
+    add_callbacks(trainer, "doc2query", checkpoint_minutes=arguments.checkpoint_minutes, patience=arguments.patience)
+    train_with_checkpoints(trainer, checkpoints)
+    finish(trainer, tokenizer, "doc2query", arguments.output, checkpoints)
 
 
 if __name__ == "__main__":

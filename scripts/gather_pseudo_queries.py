@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.doc2query.pseudo_queries import check_same, read_metadata, union_of_shards, write_with_metadata
+    from ddro.doc2query.shards import check_same, read_metadata, union_of_shards, write_with_metadata
 
     settings = read_metadata(arguments.shards[0])["settings"]
     counts: Counter[str] = Counter()

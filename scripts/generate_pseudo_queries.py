@@ -29,17 +29,17 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
     from ddro.core.code_hash import code_hash
-    from ddro.doc2query import doc2query, pseudo_queries
-    from ddro.models.seq2seq import be_quiet
+    from ddro.doc2query import shards, writers
+    from ddro.models.t5 import be_quiet
 
     be_quiet()
-    shard, shards = shard_of(arguments.shard)
+    part, parts = shard_of(arguments.shard)
     if arguments.beams and arguments.beams < arguments.per_document:
         raise UserError(f"--beams {arguments.beams}: must be at least --per-document {arguments.per_document}.")
-    n_documents = pseudo_queries.corpus_file(arguments.corpus).metadata.num_rows
-    blocks = pseudo_queries.shard_blocks(n_documents, shard, shards)
-    model, tokenizer = doc2query.load_doc2query(arguments.model)
-    writer = doc2query.WRITERS[arguments.engine](
+    n_documents = shards.corpus_file(arguments.corpus).metadata.num_rows
+    blocks = shards.shard_blocks(n_documents, part, parts)
+    model, tokenizer = writers.load_doc2query(arguments.model)
+    writer = writers.WRITERS[arguments.engine](
         model,
         tokenizer,
         beams=arguments.beams,
@@ -54,10 +54,10 @@ def main(arguments: argparse.Namespace) -> None:
         "seed": arguments.seed,
         "device": writer.device,
         "compute_type": writer.compute_type,
-        "model": pseudo_queries.model_hash(arguments.model),
+        "model": shards.model_hash(arguments.model),
         "code": code_hash(Path(__file__)),
     }
-    log.info("shard %s: %d blocks of %d documents", arguments.shard, len(blocks), pseudo_queries.BLOCK)
+    log.info("shard %s: %d blocks of %d documents", arguments.shard, len(blocks), shards.BLOCK)
     log.info("%s, %s on %s", arguments.engine, writer.compute_type, writer.device)
 
     finished = arguments.output.with_name(f".{arguments.output.name}.blocks")
@@ -65,41 +65,41 @@ def main(arguments: argparse.Namespace) -> None:
     with progress(
         description="pseudo queries",
         unit="documents",
-        total=max(0, min(n_documents, blocks.stop * pseudo_queries.BLOCK) - blocks.start * pseudo_queries.BLOCK),
+        total=max(0, min(n_documents, blocks.stop * shards.BLOCK) - blocks.start * shards.BLOCK),
     ) as bar:
-        for number, documents in pseudo_queries.corpus_blocks(arguments.corpus, blocks):
+        for number, documents in shards.corpus_blocks(arguments.corpus, blocks):
             path = finished / f"{number:06d}.parquet"
-            wanted = settings | {"documents": pseudo_queries.documents_hash(documents)}
+            wanted = settings | {"documents": shards.documents_hash(documents)}
             if path.exists():
-                found = pseudo_queries.read_metadata(path)
+                found = shards.read_metadata(path)
                 remedy = f"Delete {finished} and rerun."
-                pseudo_queries.check_same(path, found["settings"], wanted, remedy)
+                shards.check_same(path, found["settings"], wanted, remedy)
                 bar.initial += len(documents)  # no part of the rate
                 bar.update(len(documents))
                 counts["resumed_blocks"] += 1
                 continue
-            documents = [document for document in documents if pseudo_queries.has_text(document)]
-            writer.reseed(pseudo_queries.block_seed(arguments.seed, number))
-            texts, of_block = doc2query.write_queries(
+            documents = [document for document in documents if shards.has_text(document)]
+            writer.reseed(shards.block_seed(arguments.seed, number))
+            texts, of_block = writers.write_queries(
                 writer.write,
-                doc2query.encode_documents(
+                writers.encode_documents(
                     tokenizer,
-                    [doc2query.document_text(document["title"], document["body"]) for document in documents],
+                    [writers.document_text(document["title"], document["body"]) for document in documents],
                     arguments.max_document_tokens,
                 ),
                 per_document=arguments.per_document,
                 redraws=0 if arguments.beams else arguments.redraws,
                 max_query_tokens=arguments.max_query_tokens,
-                size=doc2query.BATCH_SIZE[writer.device],
+                size=writers.BATCH_SIZE[writer.device],
                 done=bar.update,
             )
-            table = pseudo_queries.rows_of([document["docno"] for document in documents], texts)
-            pseudo_queries.write_with_metadata([table], {"settings": wanted, "counts": of_block}, path)
+            table = shards.rows_of([document["docno"] for document in documents], texts)
+            shards.write_with_metadata([table], {"settings": wanted, "counts": of_block}, path)
 
     parts = [finished / f"{number:06d}.parquet" for number in blocks]
     for path in parts:
-        counts.update(pseudo_queries.read_metadata(path)["counts"])
-    pseudo_queries.write_with_metadata(
+        counts.update(shards.read_metadata(path)["counts"])
+    shards.write_with_metadata(
         (pq.read_table(path) for path in parts), {"settings": settings, "counts": counts}, arguments.output
     )
     shutil.rmtree(finished, ignore_errors=True)

@@ -18,7 +18,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from ddro.core import tables
     from ddro.core.files import read_table, whole
-    from ddro.retrieval.lucene import build_index, contents
+    from ddro.retrieval.bm25 import build_index, contents
 
     if arguments.threads < 1:
         raise UserError(f"--threads {arguments.threads}: must be 1 or more.")

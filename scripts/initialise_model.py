@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.models.seq2seq import be_quiet, initialise_t5, save_whole, train_tokenizer
+    from ddro.models.t5 import be_quiet, initialise_t5, save_whole, train_tokenizer
 
     be_quiet()
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])

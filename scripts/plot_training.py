@@ -23,7 +23,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Read the logs and draw the four figures."""
     from ddro.report.figures import loss_figure, rates_figure, rewards_figure, save_svg, validation_mrr_figure
-    from ddro.training.training_log import by_stage, read_training_log
+    from ddro.training.log import by_stage, read_training_log
 
     stages = by_stage(record for path in arguments.logs for record in read_training_log(path))
     sft = {stage: records for stage, records in stages.items() if stage in STAGES}

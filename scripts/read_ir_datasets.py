@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ddro.core.command import UserError, progress, run
-from ddro.core.source import cant_be_kept
+from ddro.core.lines import cant_be_kept
 from ddro.corpora.collection import Collection, add_options, judge
 
 PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}

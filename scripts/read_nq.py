@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ddro.core.command import UserError, run
-from ddro.core.source import cant_be_kept
+from ddro.core.lines import cant_be_kept
 from ddro.corpora.collection import Collection, add_options
 from ddro.corpora.natural_questions import Example, page_docno, page_text, parse_example
 

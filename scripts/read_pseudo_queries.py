@@ -20,8 +20,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.core.source import SourceLines
-    from ddro.doc2query.pseudo_queries import corpus_documents, published_queries, rows_of, write_with_metadata
+    from ddro.core.lines import SourceLines
+    from ddro.doc2query.shards import corpus_documents, published_queries, rows_of, write_with_metadata
 
     docnos = [document["docno"] for document in corpus_documents(arguments.corpus)]
     counts: Counter[str] = Counter()

@@ -6,7 +6,7 @@ from pathlib import Path
 from ddro.core import tables
 from ddro.core.command import run, shard_of
 from ddro.core.files import write_json, write_table
-from ddro.retrieval.retrieval import add_retrieval_options, queries_of, rank_queries
+from ddro.retrieval.ranking import add_retrieval_options, queries_of, rank_queries
 
 
 def parser() -> argparse.ArgumentParser:

@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
 
     from ddro.models.hub import mismatches, read_docids, read_test_set, weight_shapes
-    from ddro.models.seq2seq import be_quiet
+    from ddro.models.t5 import be_quiet
     from ddro.retrieval.runs import write_trec
 
     be_quiet()
@@ -64,8 +64,8 @@ def rankings(arguments, docids, tests, qids):  # noqa: ANN001, ANN201 - as main 
     from transformers import AutoModelForSeq2SeqLM
 
     from ddro.docids.trie import DocidTrie
-    from ddro.models.seq2seq import note_whether_tied
-    from ddro.retrieval.decoding import rank_documents
+    from ddro.models.t5 import note_whether_tied
+    from ddro.retrieval.beam_search import rank_documents
     from ddro.retrieval.runs import ranking_rows
 
     model = AutoModelForSeq2SeqLM.from_pretrained(

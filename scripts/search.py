@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.models.seq2seq import be_quiet
+    from ddro.models.t5 import be_quiet
 
     if not arguments.serve and arguments.query is None:
         raise UserError('give a query, such as: python scripts/search.py "how do I rotate a key"; or --serve.')

@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     from ddro.core.files import whole
     from ddro.core.tables import RUN
-    from ddro.retrieval.lucene import Searcher
+    from ddro.retrieval.bm25 import Searcher
 
     for option in ("depth", "threads"):
         if vars(arguments)[option] < 1:

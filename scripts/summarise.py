@@ -48,9 +48,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Read the small files of each experiment and write the three summaries."""
     from ddro.evaluation.published import differences, published_result, read_expected
-    from ddro.report.data_tables import data_tables
-    from ddro.report.show_tables import to_html, to_markdown
-    from ddro.report.stage_times import stage_times
+    from ddro.report.costs import stage_times
+    from ddro.report.data_sets import data_tables
+    from ddro.report.html import to_html, to_markdown
     from ddro.report.summary import correct, summary_row, tables, to_csv
 
     expected = read_expected(arguments.expected)

@@ -8,7 +8,7 @@ import pyarrow as pa
 from ddro.core import tables
 from ddro.core.command import UserError, log, run
 from ddro.core.files import check_foreign_key, read_table
-from ddro.training.training_options import add_optimizer_options, add_training_options, add_validation_options
+from ddro.training.arguments import add_optimizer_options, add_training_options, add_validation_options
 
 BEST = {"mrr@10": "eval_mrr@10", "reward_accuracy": "eval_rewards/accuracies"}
 
@@ -37,11 +37,11 @@ def main(arguments: argparse.Namespace) -> None:
     use_processes(arguments.processes)
     from trl import DPOConfig
 
-    from ddro.models.seq2seq import be_quiet, load
-    from ddro.training import training
+    from ddro.models.t5 import be_quiet, load
     from ddro.training.checkpoints import Checkpoints, identity
+    from ddro.training.ddro import DdroTrainer, GroupCollator, group_size
     from ddro.training.pairs import groups_of_pairs, negatives_a_query
-    from ddro.training.preference import DdroTrainer, GroupCollator, group_size
+    from ddro.training.trainer import add_callbacks, finish, train_with_checkpoints, trainer_arguments
     from ddro.training.validation import validation_retrieval
 
     be_quiet()
@@ -67,7 +67,7 @@ def main(arguments: argparse.Namespace) -> None:
     train = pa.concat_tables([read_pairs(path, arguments, docids, queries) for path in arguments.negatives])
     validation = read_pairs(arguments.validation_negatives, arguments, docids, queries)
     size = group_size(arguments.batch_size, negatives_a_query(train))
-    settings = training.trainer_arguments(
+    settings = trainer_arguments(
         arguments, checkpoints.folder, warmup=arguments.warmup_steps, best=BEST[arguments.keep], unit=size
     )
     trainer = DdroTrainer(
@@ -90,11 +90,9 @@ def main(arguments: argparse.Namespace) -> None:
         retrieval=retrieval,
         cache=checkpoints.folder,
     )
-    training.add_callbacks(
-        trainer, "ddro", checkpoint_minutes=arguments.checkpoint_minutes, patience=arguments.patience
-    )
-    training.train(trainer, checkpoints)
-    training.finish(trainer, tokenizer, "ddro", arguments.output, checkpoints)
+    add_callbacks(trainer, "ddro", checkpoint_minutes=arguments.checkpoint_minutes, patience=arguments.patience)
+    train_with_checkpoints(trainer, checkpoints)
+    finish(trainer, tokenizer, "ddro", arguments.output, checkpoints)
     log.info("ddro: kept the checkpoint with the best %s", arguments.keep)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ddro.core import tables
 from ddro.core.command import UserError, log, run
 from ddro.core.files import check_foreign_key, read_table
-from ddro.training.training_options import add_optimizer_options, add_training_options, add_validation_options
+from ddro.training.arguments import add_optimizer_options, add_training_options, add_validation_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,10 +33,10 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow.compute as pc
     from transformers import TrainingArguments, set_seed
 
-    from ddro.models.seq2seq import be_quiet, extend_vocabulary, load
-    from ddro.training import training
+    from ddro.models.t5 import be_quiet, extend_vocabulary, load
     from ddro.training.batches import InstanceCollator, instance_dataset
     from ddro.training.checkpoints import Checkpoints, identity
+    from ddro.training.trainer import MRR, SftTrainer, add_callbacks, finish, train_with_checkpoints, trainer_arguments
     from ddro.training.validation import validation_instances, validation_retrieval
 
     be_quiet()
@@ -63,9 +63,9 @@ def main(arguments: argparse.Namespace) -> None:
         num_beams=arguments.validation_beams,
         max_query_tokens=arguments.max_query_tokens,
     )
-    best = training.MRR if arguments.keep == "best" else None
-    settings = training.trainer_arguments(arguments, checkpoints.folder, warmup=arguments.warmup_share, best=best)
-    trainer = training.SftTrainer(
+    best = MRR if arguments.keep == "best" else None
+    settings = trainer_arguments(arguments, checkpoints.folder, warmup=arguments.warmup_share, best=best)
+    trainer = SftTrainer(
         model,
         TrainingArguments(**settings),
         data_collator=InstanceCollator(tokens),
@@ -74,9 +74,9 @@ def main(arguments: argparse.Namespace) -> None:
         processing_class=tokenizer,
         retrieval=retrieval,
     )
-    training.add_callbacks(trainer, arguments.stage, checkpoint_minutes=arguments.checkpoint_minutes)
-    training.train(trainer, checkpoints)
-    training.finish(trainer, tokenizer, arguments.stage, arguments.output, checkpoints)
+    add_callbacks(trainer, arguments.stage, checkpoint_minutes=arguments.checkpoint_minutes)
+    train_with_checkpoints(trainer, checkpoints)
+    finish(trainer, tokenizer, arguments.stage, arguments.output, checkpoints)
     log.info("%s: kept the %s checkpoint", arguments.stage, arguments.keep)
 
 

@@ -28,8 +28,8 @@ from transformers import T5Config, T5ForConditionalGeneration
 from ddro.core import tables
 from ddro.core.files import read_table
 from ddro.docids.trie import DocidTrie
-from ddro.models.seq2seq import be_quiet, encode, load, pad
-from ddro.retrieval import decoding
+from ddro.models.t5 import be_quiet, encode, load, pad
+from ddro.retrieval import beam_search
 from ddro.retrieval.t5_decoder import T5Decoder
 
 WORDS, END = 32128, 1
@@ -233,17 +233,17 @@ def main(arguments: argparse.Namespace) -> None:
         dict_bytes = resident() - before
 
     def ours(top_k=None):  # noqa: ANN001, ANN202
-        search = decoding.constrained_beam_search
+        search = beam_search.constrained_beam_search
         return [search(model, trie, *batch, arguments.beams, top_k=top_k) for batch in batches]
 
     def reference():  # noqa: ANN202
         return [generate(model, root, *batch, arguments.beams, trie.depth) for batch in batches]
 
-    decoding.T5Decoder = CountingDecoder
+    beam_search.T5Decoder = CountingDecoder
     sides = {"ours": ours, "top10": lambda: ours(10)} | ({} if arguments.no_reference else {"reference": reference})
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     positions, rates, results = {}, [], {}
-    decoding.constrained_beam_search(model, trie, ids[:1], mask[:1], 2)  # so that no side pays for the first touch
+    beam_search.constrained_beam_search(model, trie, ids[:1], mask[:1], 2)  # so that no side pays for the first touch
     for repeat in range(arguments.repeats):
         for name, side in sides.items():
             CountingDecoder.positions = 0

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
-from ddro.doc2query.doc2query import BATCH_SIZE, Ctranslate2Writer, TransformersWriter, write_queries
-from ddro.models.seq2seq import be_quiet, train_tokenizer
+from ddro.doc2query.writers import BATCH_SIZE, Ctranslate2Writer, TransformersWriter, write_queries
+from ddro.models.t5 import be_quiet, train_tokenizer
 
 VOCABULARY = 32_128
 

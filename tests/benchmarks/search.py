@@ -20,7 +20,7 @@ sys.path[0] = str(ROOT / "scripts")  # in place of this folder, which has names 
 
 from ddro.core import tables  # noqa: E402
 from ddro.core.files import read_table  # noqa: E402
-from ddro.models.seq2seq import be_quiet  # noqa: E402
+from ddro.models.t5 import be_quiet  # noqa: E402
 from ddro.retrieval.search import SearchEngine  # noqa: E402
 from search import chosen  # noqa: E402
 

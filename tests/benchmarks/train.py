@@ -27,11 +27,11 @@ from torch.nn.functional import logsigmoid
 from transformers import T5Config, T5ForConditionalGeneration, TrainerCallback, TrainingArguments
 from trl import DPOConfig
 
-from ddro.models.seq2seq import be_quiet, train_tokenizer
+from ddro.models.t5 import be_quiet, train_tokenizer
 from ddro.training.batches import InstanceCollator, instance_dataset
-from ddro.training.preference import DdroTrainer, GroupCollator, group_size
+from ddro.training.ddro import DdroTrainer, GroupCollator, group_size
 from ddro.training.throughput import training_operations
-from ddro.training.training import SftTrainer, add_callbacks, trainer_arguments
+from ddro.training.trainer import SftTrainer, add_callbacks, trainer_arguments
 
 WORDS, DOCID, BETA = 32128, 24, 0.4
 SIZES = {

@@ -87,11 +87,11 @@ CASES = {
     "memory and time": ([], ["--set-resources", "train_sft:mem_mb=9000", "train_sft:runtime=9"], set()),
     "a script": ([edit("scripts/plot_training.py", "def main(", "X = 1\n\n\ndef main(")], [], {"plot_training"}),
     "a function that three scripts import": (
-        [edit("scripts/ddro/training/training.py", "\ndef ", "\ndef another_function(): ...\n\n\ndef ")],
+        [edit("scripts/ddro/training/trainer.py", "\ndef ", "\ndef another_function(): ...\n\n\ndef ")],
         [],
         TRAINING,
     ),
-    "a comment in a module": ([edit("scripts/ddro/training/training.py", "\ndef ", "\n# A comment.\ndef ")], [], set()),
+    "a comment in a module": ([edit("scripts/ddro/training/trainer.py", "\ndef ", "\n# A comment.\ndef ")], [], set()),
     "nothing but file times": ([new_times], [], set()),
     "one experiment more": (
         [edit("config/config.yaml", "    docid: pq\n", "    docid: pq\n  - dataset: awscli\n    docid: tu\n")],

@@ -12,7 +12,7 @@ import yaml
 from ddro.core import tables
 from ddro.core.files import read_table
 from ddro.docids.trie import DocidTrie
-from ddro.models.seq2seq import load
+from ddro.models.t5 import load
 from ddro.retrieval.runs import read_run
 from project import EXPERIMENT, snakemake
 

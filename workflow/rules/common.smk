@@ -16,7 +16,7 @@ sys.path.insert(0, str(SCRIPTS))
 from ddro.core.code_hash import code_hash
 from ddro.core.command import UserError
 from ddro.config.configuration import load_experiments, options
-from ddro.config.datasets import load_datasets, qrels_of
+from ddro.config.catalogue import load_datasets, qrels_of
 from ddro.config.schema import read_yaml
 from ddro.core.tables import QUERY_SETS, STAGES, SYSTEMS
 

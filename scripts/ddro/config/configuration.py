@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ddro.config.datasets import known_dataset, load_datasets
+from ddro.config.catalogue import known_dataset, load_datasets
 from ddro.config.schema import Settings, did_you_mean, fill_defaults, problems, read_yaml, show
 from ddro.core.command import UserError
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ddro.core.source import SourceLines, cant_be_kept
+from ddro.core.lines import SourceLines, cant_be_kept
 
 
 def read_records(lines: SourceLines, *needed: str) -> Iterator[dict[str, Any]]:

@@ -14,7 +14,7 @@ from ddro.core.command import UserError, log
 if TYPE_CHECKING:  # so that --help is instant
     import pyarrow as pa
 
-    from ddro.core.source import SourceLines
+    from ddro.core.lines import SourceLines
 
 
 def add_options(options: argparse.ArgumentParser) -> None:
@@ -54,7 +54,7 @@ class Collection:
 
     def lines(self, path: Path) -> SourceLines:
         """The lines of a file, whose invalid ones the report will list."""
-        from ddro.core.source import SourceLines
+        from ddro.core.lines import SourceLines
 
         self.sources.append(SourceLines(path, self.tolerance))
         return self.sources[-1]

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ddro.core.files import whole
-from ddro.training.training_log import Record, curve
+from ddro.training.log import Record, curve
 
 Stages = Mapping[str, Sequence[Record]]
 

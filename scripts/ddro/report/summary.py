@@ -10,8 +10,8 @@ from typing import Any
 from ddro.core.tables import MEASURES
 from ddro.evaluation.published import Difference
 from ddro.evaluation.significance import holm
-from ddro.report.show_tables import Table
-from ddro.report.stage_times import StageTime, cost, training_cost
+from ddro.report.costs import StageTime, cost, training_cost
+from ddro.report.html import Table
 
 Row = dict[str, str | int | float | None]
 

@@ -16,9 +16,9 @@ from ddro.core import tables
 from ddro.core.command import UserError
 from ddro.core.files import read_table
 from ddro.docids.trie import DocidTrie
-from ddro.models.seq2seq import encode, load, pad
-from ddro.retrieval.decoding import constrained_beam_search, ranked_documents
-from ddro.retrieval.lucene import Searcher
+from ddro.models.t5 import encode, load, pad
+from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
+from ddro.retrieval.bm25 import Searcher
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import torch
 from torch.utils.data import Sampler
 
 from ddro.core.command import UserError
-from ddro.models.seq2seq import pad
+from ddro.models.t5 import pad
 
 LABEL_PAD = -100
 

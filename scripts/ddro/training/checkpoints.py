@@ -18,8 +18,8 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ddro.core.code_hash import code_hash
 from ddro.core.command import UserError, log
 from ddro.core.files import flush_to_disk, read_json, write_json
+from ddro.training.log import LOG
 from ddro.training.processes import is_first_process
-from ddro.training.training_log import LOG
 
 WHOLE = "whole"  # a checkpoint has a file of this name once all else is written
 MACHINE = ("output", "processes", "device_batch_size", "checkpoint_minutes")  # options that change no result

@@ -10,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import PreTrainedTokenizerBase
 
 from ddro.core.text import FUNCTION_WORDS, words
-from ddro.docids.docids import docid_token
+from ddro.docids.tokens import docid_token
 
 MAX_TITLE_SHARE = 0.5
 """A title takes at most this share of a passage, so that each passage has something of the body."""

@@ -8,7 +8,7 @@ import datasets
 import pyarrow as pa
 from transformers import PreTrainedTokenizerBase
 
-from ddro.models.seq2seq import encode
+from ddro.models.t5 import encode
 
 
 def negatives_a_query(pairs: pa.Table) -> int:

@@ -14,8 +14,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from ddro.core.command import UserError
 from ddro.corpora.judgements import JudgedQuery, relevant_documents
 from ddro.docids.trie import DocidTrie
-from ddro.models.seq2seq import encode
-from ddro.retrieval.decoding import rank_documents
+from ddro.models.t5 import encode
+from ddro.retrieval.beam_search import rank_documents
 from ddro.training.batches import instance_dataset
 
 

@@ -1,0 +1,202 @@
+"""T5 models and their tokenizers: made from nothing, loaded, extended by docid tokens, saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import nn
+from transformers import (
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+    T5Config,
+    T5ForConditionalGeneration,
+)
+from transformers.utils import logging as transformers_logging
+
+from ddro.core.command import UserError, log
+from ddro.core.files import whole
+from ddro.docids.tokens import docid_token
+
+PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+
+
+def be_quiet() -> None:
+    """Leave progress and warnings of the libraries to our own log."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
+    """A byte-pair-encoding tokenizer of at most ``vocabulary_size`` pieces, trained on ``texts``.
+
+    Case and punctuation are folded, and ``CamelCase`` is two words, so that a name in a text has the pieces of the
+    words in a query. Pad, end and unknown have T5's ids 0, 1, 2; a text's tokens end with the end token. (The trainer
+    of T5's own kind, Unigram, orders the pieces anew in each process.)
+    """
+    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFKC(),
+            normalizers.Replace(Regex(r"(?<=\p{Ll})(?=\p{Lu})"), " "),
+            normalizers.Lowercase(),
+            normalizers.Replace(Regex(r"[^\p{L}\p{N}]+"), " "),
+            normalizers.Strip(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    trainer = trainers.BpeTrainer(vocab_size=vocabulary_size, special_tokens=[PAD, END, UNKNOWN], show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN, model_max_length=512
+    )
+
+
+def initialise_t5(
+    vocabulary_size: int,
+    *,
+    d_model: int,
+    d_kv: int,
+    d_ff: int,
+    layers: int,
+    decoder_layers: int,
+    heads: int,
+    embedding_std: float = 1.0,
+    seed: int,
+) -> T5ForConditionalGeneration:
+    """A T5 with random weights from ``seed`` and a tied output head.
+
+    With no encoder ``layers`` the decoder attends to the (normalised) embeddings of the words themselves.
+    T5 draws all weights but those of the embeddings small, and these with a standard deviation of 1, which hides what
+    the decoder reads of the query for a long time; a smaller ``embedding_std`` is learned from sooner.
+    """
+    torch.manual_seed(seed)
+    model = T5ForConditionalGeneration(
+        T5Config(
+            vocab_size=vocabulary_size,
+            d_model=d_model,
+            d_kv=d_kv,
+            d_ff=d_ff,
+            num_layers=layers,
+            num_decoder_layers=decoder_layers,
+            num_heads=heads,
+            decoder_start_token_id=0,
+            pad_token_id=0,
+            eos_token_id=1,
+        )
+    )
+    with torch.no_grad():
+        model.get_input_embeddings().weight.mul_(embedding_std)
+    return model
+
+
+def load(folder: Path | str, **settings: object) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a saved folder, safetensors only, no network, no remote code.
+
+    ``settings`` override the folder's config (``dropout_rate`` for one).
+
+    Raises:
+        UserError: the folder isn't a saved sequence-to-sequence model.
+    """
+    try:
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, **settings
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(f"{folder}: not a saved encoder-decoder model ({error}). Delete it and rerun.") from error
+    note_whether_tied(model)
+    return model, tokenizer
+
+
+def note_whether_tied(model: PreTrainedModel) -> None:
+    """Put into the config what the weights say: transformers 5 calls every loaded T5 tied."""
+    model.config.tie_word_embeddings = model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write model and tokenizer into ``folder``, which plain `transformers` can load."""
+    model.generation_config = GenerationConfig(
+        decoder_start_token_id=model.config.decoder_start_token_id,
+        eos_token_id=model.config.eos_token_id,
+        pad_token_id=model.config.pad_token_id,
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def save_whole(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """`save`, with a folder that appears only when all of it is there."""
+    with whole(folder) as temporary:
+        save(model, tokenizer, temporary)
+
+
+def extend_vocabulary(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, size: int, *, tied_head: bool, seed: int
+) -> None:
+    """Extend model and tokenizer in place to ``size`` tokens, so that every id below ``size`` is a token and a string.
+
+    New tokens are called ``<docid_0>``, ``<docid_1>``, ... from the model's vocabulary size on; ids between the
+    tokenizer's size and the model's (T5 has 28) become ``<unused_i>``. Where the head is to be untied, it starts as the
+    head that it was (T5 scales a tied head's input by d_model^-0.5; an untied one has the factor in its weights). The
+    rows of new tokens are drawn from ``seed`` with the spread of the rows that are there.
+
+    Raises:
+        UserError: the vocabulary was extended before, for fewer docid tokens.
+    """
+    base = model.config.vocab_size
+    if size > base and docid_token(0) in tokenizer.get_vocab():
+        raise UserError(
+            f"docid token {size - 1} is beyond the model's vocabulary ({base} tokens): the model was trained on other "
+            "docids. Train it anew, from the first stage on."
+        )
+    _add_tokens(tokenizer, (f"<unused_{i}>" for i in range(base - len(tokenizer))))
+    if not tied_head and model.config.tie_word_embeddings:
+        scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
+        model.lm_head = nn.Linear(model.config.d_model, base, bias=False)
+        model.lm_head.weight = nn.Parameter(model.get_input_embeddings().weight.detach() * scale)
+        model.config.tie_word_embeddings = model.config.scale_decoder_outputs = False
+    if size <= base:
+        return
+    _add_tokens(tokenizer, map(docid_token, range(size - base)))
+    model.resize_token_embeddings(size, mean_resizing=False)
+    generator = torch.Generator().manual_seed(seed)
+    weights = [model.get_input_embeddings().weight]
+    if not model.config.tie_word_embeddings:
+        weights.append(model.get_output_embeddings().weight)
+    with torch.no_grad():
+        for weight in weights:
+            weight[base:] = torch.randn(size - base, weight.shape[1], generator=generator) * weight[:base].std()
+    log.info("vocabulary: %d tokens, of which %d are docid tokens", size, size - base)
+
+
+def _add_tokens(tokenizer: PreTrainedTokenizerBase, names: Iterable[str]) -> None:
+    """Add tokens that a text has where it has exactly their names, before any folding."""
+    tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names])
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+    """Token ids of each text, at most ``max_tokens`` with the end token that closes them."""
+    if not texts:  # a tokenizer doesn't take none
+        return []
+    return tokenizer(list(texts), truncation=True, max_length=max_tokens, return_attention_mask=False)["input_ids"]
+
+
+def pad(sequences: Sequence[Sequence[int]], value: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Right-pad to the longest: int64 [sequences, longest], and the mask that is 1 for what isn't padding."""
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    mask = torch.arange(int(lengths.max())) < lengths[:, None]
+    padded = torch.full(mask.shape, value, dtype=torch.long)
+    padded[mask] = torch.tensor([token for sequence in sequences for token in sequence])
+    return padded, mask.long()

@@ -1,0 +1,248 @@
+"""DDRO: TRL's DPOTrainer on an encoder-decoder model that generates docids.
+
+TRL's trainer reads a model that continues a prompt: its loss calls ``model(**batch, labels=..., fused_lm_head=True)``
+and takes from the result the log-probability of each label, and what it logs. Here that call encodes the queries,
+decodes the docids, and scores each docid once, however many pairs it stands in. Loss and metrics are TRL's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MethodType
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate.utils import gather_object
+from transformers import PreTrainedModel
+from trl import DPOTrainer
+from trl.trainer.utils import FusedCausalLMOutput
+
+from ddro.core.command import progress
+from ddro.core.files import whole
+from ddro.models.t5 import pad
+from ddro.training.batches import LABEL_PAD
+from ddro.training.processes import is_first_process
+from ddro.training.trainer import PipelineTrainer
+
+REFERENCE = ("ref_chosen", "ref_rejected")
+ROWS_AT_A_TIME = 16  # of logits, for what is only logged
+
+
+def group_size(batch_size: int, negatives: int) -> int:
+    """How many negatives of a query stand in one batch: as many as divide both the batch and the query's negatives.
+
+    So an optimizer step has exactly ``batch_size`` pairs, but for queries that have fewer negatives.
+    """
+    return math.gcd(batch_size, negatives)
+
+
+@dataclass
+class GroupCollator:
+    """Batches preference pairs: each query once, its relevant docid once, and its rejected docids.
+
+    A feature is {"prompt_ids": the query's tokens, "chosen_ids": docid tokens, "rejected_ids": several docids} and,
+    once they are computed, {"ref_chosen": float, "ref_rejected": floats}.
+
+    Returns (q queries, n pairs, u = q + n docids of at most m tokens):
+        input_ids, attention_mask, completion_mask: int64 [2 n, 1 + m] as TRL wants them, all chosen docids before all
+            rejected ones, each behind the start token, which is no part of the completion.
+        prompt_ids, prompt_mask: int64 [q, longest query].
+        docid_row: int64 [u], where each docid that is scored stands first in ``input_ids``.
+        docid_query: int64 [u], its query.
+        scored: int64 [2 n], which of the u docids each row of ``input_ids`` is.
+        ref_chosen_logps, ref_rejected_logps: float [n], where there are any.
+    """
+
+    start_token: int
+
+    def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
+        counts = torch.tensor([len(feature["rejected_ids"]) for feature in features])
+        queries, pairs = len(features), int(counts.sum())
+        of_pair = torch.repeat_interleave(counts)
+        rejected = [docid for feature in features for docid in feature["rejected_ids"]]
+        docids = [features[query]["chosen_ids"] for query in of_pair] + rejected
+        input_ids, attention_mask = pad([[self.start_token, *docid] for docid in docids])
+        completion_mask = attention_mask.clone()
+        completion_mask[:, 0] = 0
+        prompt_ids, prompt_mask = pad([feature["prompt_ids"] for feature in features])
+        batch = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "completion_mask": completion_mask,
+            "prompt_ids": prompt_ids,
+            "prompt_mask": prompt_mask,
+            "docid_row": torch.cat([counts.cumsum(0) - counts, torch.arange(pairs, 2 * pairs)]),
+            "docid_query": torch.cat([torch.arange(queries), of_pair]),
+            "scored": torch.cat([of_pair, torch.arange(queries, queries + pairs)]),
+        }
+        if "ref_chosen" in features[0]:
+            chosen = torch.tensor([feature["ref_chosen"] for feature in features])
+            batch["ref_chosen_logps"] = chosen[of_pair]
+            batch["ref_rejected_logps"] = torch.tensor([value for row in features for value in row["ref_rejected"]])
+        return batch
+
+
+def score_docids(
+    model: PreTrainedModel,
+    input_ids: torch.Tensor,
+    labels: torch.Tensor,
+    prompt_ids: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    docid_row: torch.Tensor,
+    docid_query: torch.Tensor,
+    scored: torch.Tensor,
+    **_: Any,
+) -> FusedCausalLMOutput:
+    """What TRL asks of a model, for a batch of `GroupCollator`: each query encoded once, each docid decoded once.
+
+    Args:
+        input_ids: int64 [2 n, 1 + m].
+        labels: the same, -100 for the start token and for padding.
+
+    Returns:
+        log_probs, entropy, mean_logits, is_top1: [2 n, m], of each docid token given those before it and the query; 0
+        where there is no token. Only log_probs has a gradient.
+    """
+    encoded = model.get_encoder()(input_ids=prompt_ids, attention_mask=prompt_mask).last_hidden_state
+    labels = labels[docid_row, 1:]
+    there = labels != LABEL_PAD
+    states = model.get_decoder()(
+        input_ids=input_ids[docid_row, :-1],
+        attention_mask=there,  # of the token before: the last one of a docid is no input, and nothing follows padding
+        encoder_hidden_states=encoded.index_select(0, docid_query),  # its gradient adds in a fixed order
+        encoder_attention_mask=prompt_mask[docid_query],
+        use_cache=False,
+    ).last_hidden_state[there]
+    if getattr(model.config, "scale_decoder_outputs", False):
+        states = states * model.config.d_model**-0.5
+    logits = model.get_output_embeddings()(states)
+    all_log_probs = logits.float().log_softmax(-1)
+    log_probs = all_log_probs.gather(-1, labels[there][:, None])[:, 0]
+
+    with torch.no_grad():
+        entropy = torch.cat([-(rows.exp() * rows).sum(-1) for rows in all_log_probs.split(ROWS_AT_A_TIME)])
+        mean_logits = logits.float().mean(-1)
+        is_top1 = log_probs == all_log_probs.amax(-1)
+
+    def of_rows(values: torch.Tensor) -> torch.Tensor:
+        return values.new_zeros(there.shape).masked_scatter(there, values).index_select(0, scored)
+
+    return FusedCausalLMOutput(
+        log_probs=of_rows(log_probs),
+        entropy=of_rows(entropy),
+        mean_logits=of_rows(mean_logits),
+        is_top1=of_rows(is_top1),
+    )
+
+
+def gather_unequal(values: torch.Tensor) -> torch.Tensor:
+    """The values of all processes, which may have different numbers of them: one dimension."""
+    return torch.tensor(gather_object(values.reshape(-1).tolist()), dtype=values.dtype, device=values.device)
+
+
+class DdroTrainer(PipelineTrainer, DPOTrainer):
+    """TRL's DPOTrainer on groups of pairs, validated by reward accuracy and by retrieval.
+
+    The reference is the model as it comes; its log-probabilities are computed once, for what training will see, and
+    kept in ``cache``. `DPOConfig` must have ``precompute_ref_log_probs``. The loss is a mean over all pairs of an
+    optimizer step, however many micro-batches it has.
+    """
+
+    loss_is_scaled_for_ga = True
+
+    def __init__(self, model: PreTrainedModel, *args: Any, cache: Path, **kwargs: Any) -> None:
+        super().__init__(model, *args, **kwargs)
+        if self.accelerator.num_processes > 1:  # TRL gathers what it logs of each pair; groups needn't be equal
+            self.accelerator.gather = gather_unequal
+        plain = type(model).forward
+
+        def forward(self: PreTrainedModel, *args: Any, fused_lm_head: bool = False, **batch: Any) -> Any:
+            return score_docids(self, **batch) if fused_lm_head else plain(self, *args, **batch)
+
+        model.forward = MethodType(forward, model)
+        self.train_dataset = self._with_reference(self.train_dataset, self._used(), cache / "reference_train.parquet")
+        everything = range(len(self.eval_dataset))
+        self.eval_dataset = self._with_reference(self.eval_dataset, everything, cache / "reference_eval.parquet")
+
+    def _get_num_items_in_batch(
+        self, batch_samples: list[dict[str, torch.Tensor]], device: torch.device
+    ) -> torch.Tensor:
+        """The pairs of an optimizer step, over all its micro-batches and processes."""
+        pairs = sum(len(batch["input_ids"]) // 2 for batch in batch_samples)
+        return self.accelerator.gather(torch.tensor([pairs], device=device)).sum()
+
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """TRL's loss, a mean over the micro-batch's pairs, as its part of the mean over the whole batch."""
+        loss = super().compute_loss(model, inputs)
+        return self.part_of_batch(loss, len(inputs["input_ids"]) // 2, num_items_in_batch)
+
+    def _prepare_dataset(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
+        """The pairs are tokens already."""
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: datasets.Dataset, *_: Any, **__: Any) -> datasets.Dataset:
+        """Put off until the model scores docids."""
+        return dataset
+
+    def _used(self) -> Sequence[int]:
+        """The groups that training will see: all of them, or in less than an epoch the first of its order."""
+        order = self._get_train_sampler()
+        if self.args.num_train_epochs >= 1:
+            return range(len(order))
+        steps = math.ceil(self.args.num_train_epochs * math.ceil(len(order) / order.batch_size))
+        return sorted(list(order)[: steps * order.batch_size])
+
+    def _with_reference(self, dataset: datasets.Dataset, used: Sequence[int], cache: Path) -> datasets.Dataset:
+        """Add the reference's log-probabilities; groups that aren't used get a value that would end the training."""
+        if not cache.exists():
+            found = gather_object(self._reference(dataset, used[self.args.process_index :: self.args.world_size]))
+            if is_first_process():
+                with whole(cache) as temporary:
+                    names = ("group", *REFERENCE)
+                    columns = dict(zip(names, map(list, zip(*found, strict=True)), strict=True))
+                    pq.write_table(pa.table(columns), temporary)
+            self.accelerator.wait_for_everyone()
+        columns = {"ref_chosen": [math.nan] * len(dataset), "ref_rejected": [[math.nan]] * len(dataset)}
+        for row in pq.read_table(cache).to_pylist():
+            for name in REFERENCE:
+                columns[name][row["group"]] = row[name]
+        for name, values in columns.items():
+            dataset = dataset.add_column(name, values)
+        return dataset
+
+    def _reference(self, dataset: datasets.Dataset, groups: Sequence[int]) -> list[tuple[int, float, list[float]]]:
+        """(group, log-probability of its chosen docid, of its rejected docids), groups of like length together."""
+        training = self.model.training
+        self.model.eval()
+        lengths = dataset["length"]
+        groups = sorted(groups, key=lambda group: lengths[group])
+        size = self.args.per_device_train_batch_size
+        found = []
+        for first in progress(range(0, len(groups), size), description="reference", unit="batches"):
+            chosen_groups = groups[first : first + size]
+            features = [dataset[group] for group in chosen_groups]
+            batch = self._prepare_inputs(self.data_collator(features))
+            chosen, rejected = (values.tolist() for values in self.compute_ref_log_probs(self.model, batch))
+            start = 0
+            for group, feature in zip(chosen_groups, features, strict=True):
+                end = start + len(feature["rejected_ids"])
+                found.append((group, chosen[start], rejected[start:end]))
+                start = end
+        self.model.train(training)
+        return found
+
+    def count(self, inputs: dict[str, torch.Tensor]) -> tuple[int, torch.Tensor, torch.Tensor]:
+        """Pairs, and the tokens of the queries and of the docids that are scored."""
+        return len(inputs["input_ids"]) // 2, inputs["prompt_mask"], inputs["completion_mask"][inputs["docid_row"], 1:]

@@ -1,0 +1,308 @@
+"""What SFT, doc2query and DDRO share: the Hugging Face Trainer as this pipeline uses it, resumed, validated, logged."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import datasets
+import torch
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    PrinterCallback,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
+from transformers.integrations import TensorBoardCallback
+from transformers.trainer_utils import EvalLoopOutput
+
+from ddro.core.command import UserError, log
+from ddro.core.files import whole
+from ddro.models.t5 import save
+from ddro.training.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
+from ddro.training.checkpoints import Checkpoints, KeepCheckpoints, has_ended
+from ddro.training.cost import SPENT, GpuCost
+from ddro.training.log import LOG
+from ddro.training.processes import is_first_process, process_count
+from ddro.training.throughput import Throughput
+from ddro.training.validation import ValidationRetrieval
+
+MRR = "eval_mrr@10"
+
+
+def trainer_arguments(
+    options: argparse.Namespace, folder: Path, *, warmup: float, best: str | None, unit: int = 1
+) -> dict[str, Any]:
+    """Arguments of `transformers.TrainingArguments` (and of TRL's `DPOConfig`) for one run.
+
+    Args:
+        options: those of `add_training_options` and `add_optimizer_options`.
+        folder: for checkpoints.
+        warmup: steps where 1 or more, a share of all steps below 1.
+        best: metric of the checkpoint to keep, or None for the last one.
+        unit: how many of ``options.batch_size`` are one example of the Trainer.
+    """
+    on_gpu = torch.cuda.is_available()
+    most = max(1, options.device_batch_size // unit) if options.device_batch_size else 0
+    micro_batch, accumulation = share_of_device(options.batch_size // unit, process_count(), most, unit)
+    every = 1 / options.evaluations if options.evaluations > 1 else 1.0 - 1e-9
+    return {
+        "output_dir": str(folder),
+        "num_train_epochs": options.epochs,
+        "learning_rate": options.learning_rate,
+        "per_device_train_batch_size": micro_batch,
+        "per_device_eval_batch_size": micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "optim": "adamw_torch_fused",
+        "lr_scheduler_type": options.schedule,
+        "warmup_steps": warmup,
+        "weight_decay": options.weight_decay,
+        "max_grad_norm": options.max_grad_norm,
+        "eval_strategy": "steps",
+        "eval_steps": every,
+        "save_strategy": "steps" if best else "no",  # at validations; `KeepCheckpoints` adds others
+        "save_steps": every,
+        "load_best_model_at_end": best is not None,
+        "metric_for_best_model": best,
+        "greater_is_better": best is not None and not best.endswith("loss"),
+        "restore_callback_states_from_checkpoint": True,  # early stopping counts on
+        "logging_steps": 1 / 50,
+        "logging_nan_inf_filter": False,  # would hide what `StopWhenNotANumber` looks for
+        "bf16": on_gpu,
+        "use_cpu": not on_gpu and process_count() > 1,  # several processes find each other only if this is said
+        "remove_unused_columns": False,
+        "disable_tqdm": not sys.stderr.isatty(),
+        "report_to": "none",
+        "dataloader_pin_memory": on_gpu,
+        "seed": options.seed,
+    }
+
+
+class PipelineTrainer(Trainer):
+    """A Trainer with batches of like length, validation by retrieval, and rates and cost in its log.
+
+    A data set has a column ``length``; `retrieval` is None where nothing is retrieved.
+    """
+
+    def __init__(self, *args: Any, retrieval: ValidationRetrieval | None = None, **kwargs: Any) -> None:
+        self.retrieval = retrieval
+        super().__init__(*args, **kwargs)
+        self.throughput = Throughput(self.model, self.accelerator.num_processes)
+        self.gpu_cost = GpuCost(self.args.device, self.accelerator.num_processes)
+
+    def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> BatchesOfLikeLength:
+        args, dataset = self.args, self.train_dataset if train_dataset is None else train_dataset
+        batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        self.sampler = BatchesOfLikeLength(list(dataset["length"]), batch_size, args.seed)
+        return self.sampler
+
+    def count(self, inputs: dict[str, torch.Tensor]) -> tuple[int, torch.Tensor, torch.Tensor]:
+        """The examples of a batch, and where the encoder and the decoder have tokens."""
+        return len(inputs["input_ids"]), inputs["attention_mask"], inputs["labels"] != LABEL_PAD
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
+        self.throughput.add(*self.count(inputs))
+        return super().training_step(model, inputs, *args, **kwargs)
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        if "loss" in logs:
+            logs |= self.throughput.rates()
+        logs |= self.gpu_cost.spent()
+        super().log(logs, *args, **kwargs)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
+        self.throughput.pause()
+        metrics = super().evaluate(*args, **kwargs)
+        self.throughput.go_on()
+        return metrics
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> EvalLoopOutput:
+        output = super().evaluation_loop(*args, **kwargs)  # leaves the model without dropout
+        if self.retrieval:
+            output.metrics[MRR] = self._mrr()  # here, not in `evaluate`: early stopping is told what this returns
+        return output
+
+    def part_of_batch(self, loss: torch.Tensor, items: torch.Tensor | int, of: torch.Tensor | None) -> torch.Tensor:
+        """The mean ``loss`` over a micro-batch's items as its part of the mean over ``of`` items, if that is known."""
+        if of is None:
+            return loss
+        return loss * (items / of) * self.accelerator.num_processes  # gradients are averaged over the processes
+
+    def plain_model(self) -> PreTrainedModel:
+        """The trained model without what others have put on it."""
+        model = self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        model.__dict__.pop("forward", None)
+        return model
+
+    def _mrr(self) -> float:
+        """MRR@10 of the validation queries, of which each process ranks its share."""
+        share = slice(self.accelerator.process_index, None, self.accelerator.num_processes)
+        total = torch.tensor(sum(self.retrieval.reciprocal_ranks(self.model, share)), dtype=torch.float64)
+        total = self.accelerator.reduce(total.to(self.args.device))
+        return total.item() / len(self.retrieval.input_ids)
+
+
+class SftTrainer(PipelineTrainer):
+    """Cross-entropy, a mean over all docid tokens of an optimizer step, however many micro-batches it has."""
+
+    loss_is_scaled_for_ga = True
+
+    def compute_loss(
+        self,
+        model: PreTrainedModel,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, Any]:
+        """The model's own loss, a mean over the micro-batch's tokens, as its part of the mean over the whole batch."""
+        outputs = model(**inputs)
+        loss = self.part_of_batch(outputs.loss, (inputs["labels"] != LABEL_PAD).sum(), num_items_in_batch)
+        return (loss, outputs) if return_outputs else loss
+
+
+def train_with_checkpoints(trainer: PipelineTrainer, checkpoints: Checkpoints) -> None:
+    """Train to the end, from the newest checkpoint on if there is one."""
+    newest = checkpoints.latest()
+    if newest and has_ended(newest):
+        trainer.state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
+        best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
+        trainer._load_from_checkpoint(best or str(newest))
+        return
+    if newest:
+        log.info("going on from %s", newest)
+        trainer.args.eval_on_start = False
+    trainer.throughput.restart()
+    trainer.train(resume_from_checkpoint=str(newest) if newest else None)
+
+
+def finish(
+    trainer: PipelineTrainer, tokenizer: PreTrainedTokenizerBase, stage: str, output: Path, checkpoints: Checkpoints
+) -> None:
+    """Write the trained model, its tokenizer and its log as one folder, then remove the checkpoints."""
+    trainer.accelerator.wait_for_everyone()  # others may still read the best checkpoint
+    if is_first_process():
+        with whole(output) as folder:
+            save(trainer.plain_model(), tokenizer, folder)
+            write_training_log(trainer, stage, folder)
+    checkpoints.remove()
+    if process_count() > 1:
+        trainer.accelerator.wait_for_everyone()
+        torch.distributed.destroy_process_group()
+
+
+class TrainingLog(TrainerCallback):
+    """One readable line for each record of the Trainer, with rate and time left."""
+
+    def __init__(self, stage: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self.stage, self.clock = stage, clock
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.start, self.first_step = self.clock(), state.global_step
+        device = torch.cuda.get_device_name() if args.device.type == "cuda" else args.device.type
+        log.info("%s: torch %s on %s", self.stage, torch.__version__, device)
+        log.info(
+            "%s: %d steps of %d x %d x %d (processes x accumulation x micro-batch)",
+            self.stage,
+            state.max_steps,
+            args.world_size,
+            args.gradient_accumulation_steps,
+            args.per_device_train_batch_size,
+        )
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
+    ) -> None:
+        done = state.global_step - self.first_step
+        seconds = self.clock() - self.start
+        if "train_runtime" in logs or not done:
+            return
+        left = seconds / done * (state.max_steps - state.global_step)
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in logs.items() if name in SHOWN)
+        if shown:
+            log.info(
+                "%s: step %d/%d, %s, %.1f steps/s, %.0f s left",
+                self.stage,
+                state.global_step,
+                state.max_steps,
+                shown,
+                done / seconds,
+                left,
+            )
+
+
+SHOWN = ("loss", "eval_loss", MRR, "rewards/accuracies", "rewards/margins", "eval_rewards/accuracies")
+
+
+class StopWhenNotANumber(TrainerCallback):
+    """End the run at the first loss that is not a finite number."""
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
+    ) -> None:
+        if not torch.isfinite(torch.tensor(logs.get("loss", 0.0))):
+            raise UserError(
+                f"step {state.global_step}: the loss is {logs['loss']}. Lower the learning rate, or raise the warm-up."
+            )
+
+
+class OrderOfEpoch(TrainerCallback):
+    """Tells the sampler which pass begins, also to a run that goes on in the middle of one."""
+
+    def __init__(self, trainer: PipelineTrainer) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self.trainer.sampler.epoch = int(state.epoch or 0)
+
+
+def tensorboard(stage: str, folder: Path) -> TensorBoardCallback | None:
+    """TensorBoard's event files in $TENSORBOARD_LOGGING_DIR, if that is set; a stage's lie as its outputs do."""
+    if not os.environ.get("TENSORBOARD_LOGGING_DIR"):
+        return None
+    callback = TensorBoardCallback()
+    parts = [part for part in folder.parts if part not in (folder.anchor, "..")]
+    callback.logging_dir = str(Path(callback.logging_dir, *parts, stage))
+    return callback
+
+
+def add_callbacks(
+    trainer: PipelineTrainer, stage: str, *, checkpoint_minutes: float = 10, patience: int | None = None
+) -> None:
+    """Give a run our log in place of transformers'; ``patience`` evaluations without a better one end it early."""
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(OrderOfEpoch(trainer))
+    if is_first_process():
+        trainer.add_callback(TrainingLog(stage))
+        if board := tensorboard(stage, Path(trainer.args.output_dir).parent):
+            trainer.add_callback(board)
+    trainer.add_callback(StopWhenNotANumber())
+    if patience:
+        trainer.add_callback(EarlyStoppingCallback(patience))
+    trainer.add_callback(KeepCheckpoints(checkpoint_minutes))
+
+
+def write_training_log(trainer: Trainer, stage: str, folder: Path) -> None:
+    """Write the Trainer's records as JSON lines: those of one step and kind on one line, with the stage's name."""
+    records: dict[tuple[int, bool], dict[str, Any]] = {}
+    for record in trainer.state.log_history:
+        ended = "train_runtime" in record
+        spent = {name: record[name] for name in SPENT if name in record}
+        if ended and not spent:
+            continue
+        evaluation = ended or any(name.startswith("eval_") for name in record)
+        line = records.setdefault((record["step"], evaluation), {"stage": stage, "step": record["step"]})
+        spent = {name: line.get(name, 0) + value for name, value in spent.items()}
+        line.update(spent if ended else record | spent)
+    with whole(folder / LOG) as temporary:
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in records.values()), encoding="utf-8")

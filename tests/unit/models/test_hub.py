@@ -1,0 +1,243 @@
+"""Published checkpoints, offline: a cache of the hub as huggingface_hub lays it out, with a small model in it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+import compare_published
+import export_model
+import retrieve_published
+from ddro.core.command import UserError
+from ddro.core.files import read_json, read_table, write_json, write_table
+from ddro.core.tables import CORPUS, DOCIDS, MEASURES, QRELS, QUERIES
+from ddro.models.export import sha256
+from ddro.models.hub import TestLine, fetch, mismatches, read_docids, read_test_set, weight_shapes
+from ddro.models.t5 import extend_vocabulary, initialise_t5, load, save, train_tokenizer
+from ddro.retrieval.runs import read_run
+from tables import table
+
+TEXTS = ["rotate a key", "list all buckets", "delete the table", "copy an object"]
+DOCNOS = ["kms/Rotate", "s3/List", "db/Delete", "s3/Copy"]
+CODES = [[0, 4], [0, 5], [1, 6], [1, 7]]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("export")
+    tokenizer = train_tokenizer(TEXTS, 60)
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "layers": 1, "decoder_layers": 1, "heads": 2}
+    model = initialise_t5(len(tokenizer), **sizes, seed=1)
+    base = model.config.vocab_size
+    extend_vocabulary(model, tokenizer, base + 8, tied_head=False, seed=2)
+    (folder / "model").mkdir()
+    save(model, tokenizer, folder / "model")
+    docids = [(docno, [base + code for code in codes]) for docno, codes in zip(DOCNOS, CODES, strict=True)]
+    write_table(table(DOCIDS, *docids), folder / "docids.parquet", DOCIDS)
+    queries = [(f"q{number}", text, "test" if number < 3 else "train") for number, text in enumerate(TEXTS)]
+    write_table(table(QUERIES, *queries), folder / "queries.parquet", QUERIES)
+    qrels = [
+        ("q0", DOCNOS[0], 1),
+        ("q0", DOCNOS[1], 1),
+        ("q1", DOCNOS[1], 0),
+        ("q2", DOCNOS[2], 2),
+        ("q3", DOCNOS[3], 1),
+    ]
+    write_table(table(QRELS, *qrels), folder / "qrels.parquet", QRELS)
+    intervals = {name: [0.25, 0.75] for name in MEASURES}
+    groups = {"all": {"n_queries": 3, **dict.fromkeys(MEASURES, 0.5), "intervals": intervals}}
+    write_json({"protocol": "query", "groups": groups}, folder / "metrics.json")
+    options = [f"--{name}={folder}/{name}.parquet" for name in ("docids", "queries", "qrels")]
+    options += ["--name=tiny", f"--model={folder}/model", f"--metrics={folder}/metrics.json", "--recipe", '{"seed": 1}']
+    options += ["--beams=4", "--max-query-tokens=16", f"--output={folder}/hub"]
+    export_model.main(export_model.parser().parse_args(options))
+    return folder / "hub"
+
+
+def test_plain_transformers_loads_what_is_exported(exported):
+    model = AutoModelForSeq2SeqLM.from_pretrained(exported, use_safetensors=True)
+    tokenizer = AutoTokenizer.from_pretrained(exported)
+    assert model.config.vocab_size == len(tokenizer)
+    assert (model.lm_head.weight == load_file(exported / "model.safetensors")["lm_head.weight"]).all()
+    assert model.generate(**tokenizer(["rotate"], return_tensors="pt"), max_new_tokens=2).shape == (1, 3)
+
+
+def test_the_card_has_measures_and_the_hash_of_each_file(exported):
+    card = (exported / "README.md").read_text()
+    assert "| MRR@10 | 0.5000 | 0.2500 to 0.7500 |" in card
+    names = {path.name for path in exported.iterdir()} - {"README.md"}
+    assert {"docids.txt", "tests.jsonl", "recipe.json", "decoding.json", "tokenizer.json"} <= names
+    for name in names:
+        assert f"| {name} | `{sha256(exported / name)}` |" in card
+
+
+def test_exported_docids_and_test_set_are_read_back(exported):
+    docids, tests = read_docids(exported / "docids.txt"), read_test_set(exported / "tests.jsonl")
+    assert list(docids) == [docno.lower() for docno in DOCNOS]
+    assert [line.docno for line in tests] == [
+        "kms/rotate",
+        "s3/list",
+        "db/delete",
+    ]  # each relevant one of the test queries
+    assert all(line.docid == docids[line.docno] for line in tests)
+    assert tests[0].input_ids == AutoTokenizer.from_pretrained(exported)("rotate a key")["input_ids"]
+
+
+def hub_cache(folder, exported):
+    """Lay out the cache of a hub in which the model and the two files are."""
+    for kind, files in (("models--me--tiny", None), ("datasets--me--data", ("docids.txt", "tests.jsonl"))):
+        snapshot = folder / kind / "snapshots" / "0123456789abcdef0123456789abcdef01234567"
+        (snapshot / "sub").mkdir(parents=True)
+        (folder / kind / "refs").mkdir()
+        (folder / kind / "refs/main").write_text(snapshot.name)
+        for path in exported.iterdir():
+            if files is None or path.name in files:
+                (snapshot / ("sub" if files else "") / path.name).write_bytes(path.read_bytes())
+    return os.environ | {"HF_HUB_CACHE": str(folder), "HF_HUB_OFFLINE": "1"}
+
+
+def test_the_command_of_the_card_ranks(tmp_path, exported, root):
+    (command,) = re.findall(r"^    python (scripts/.*?)\n\n", (exported / "README.md").read_text(), re.M | re.S)
+    script, *options = command.replace("\\\n", " ").replace("evaluation", str(tmp_path / "out")).split()
+    done = subprocess.run([sys.executable, root / script, *options], cwd=exported, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(read_run(tmp_path / "out/run.trec.gz")) == 12
+
+
+def fetch_and_retrieve(root, environment, output):
+    def start(script, *options):
+        command = [sys.executable, root / "scripts" / script, *options]
+        return subprocess.run(command, env=environment, capture_output=True, text=True)
+
+    sources = ["--model=me/tiny", "--docids=me/data:sub/docids.txt", "--tests=me/data:sub/tests.jsonl"]
+    fetched = f"{output}/fetched"
+    done = start("fetch_published.py", *sources, f"--output={fetched}")
+    assert done.returncode == 0, done.stderr
+    files = [f"--model={fetched}/model", f"--docids={fetched}/docids.txt", f"--tests={fetched}/tests.jsonl"]
+    return start("retrieve_published.py", *files, "--beams=4", f"--output={output}")
+
+
+def test_a_model_docids_and_test_set_of_the_hub_are_ranked_offline(tmp_path, exported, root):
+    done = fetch_and_retrieve(root, hub_cache(tmp_path / "hub", exported), tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    run = read_run(tmp_path / "out/run.trec.gz").to_pandas()
+    assert run.groupby("qid")["docno"].agg(set).tolist() == [{docno.lower() for docno in DOCNOS}] * 3
+    qrels = read_table(tmp_path / "out/qrels.parquet", QRELS)
+    assert qrels["docno"].to_pylist() == ["kms/rotate", "s3/list", "db/delete"]
+    assert read_table(tmp_path / "out/corpus.parquet", CORPUS).num_rows == 4
+
+
+def test_what_cannot_be_fetched_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match="me/none:missing.txt: neither a path here nor fetched from the hub"):
+        fetch("me/none:missing.txt")
+
+
+CONFIG = {"vocab_size": 20, "tie_word_embeddings": False}
+SHAPES = {"shared.weight": [20, 4], "lm_head.weight": [20, 4]}
+TABLE = {"a": (10, 11), "b": (10, 12)}
+LINE = TestLine("a", (10, 11, 1), [5, 1])
+
+
+def test_what_fits_has_no_mismatch():
+    assert mismatches(CONFIG, SHAPES, TABLE, [LINE], tied_head=False) == []
+    tied = {"vocab_size": 20}
+    assert mismatches(tied, {"shared.weight": [20, 4]}, TABLE, [LINE], tied_head=True) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"config": CONFIG | {"vocab_size": 32}}, "config.json says 32 tokens, but the embeddings have 20 rows"),
+        ({"config": CONFIG | {"vocab_size": 32}}, "but the output head has 20 rows"),
+        ({"shapes": {"shared.weight": [20, 4]}}, "is missing in the weights: the upload lost it"),
+        ({"config": {"vocab_size": 20}}, "ties the output head"),
+        ({"docids": TABLE | {"c": (10, 20)}}, "docid token 20 is beyond the model's 20 tokens"),
+        ({"tests": [LINE, TestLine("a", (10, 11), [20])]}, "query token 20 is beyond"),
+        (
+            {"tests": [LINE, TestLine("msmarco_a", (10, 11), [2])]},
+            "1 of 2 relevant documents are not in the docid table",
+        ),
+        ({"tests": [LINE._replace(docid=(10, 12))]}, "1 of 1 relevant documents have another docid in the test set"),
+    ],
+)
+def test_each_mismatch_is_said_in_words(changed, message):
+    whole = {"config": CONFIG, "shapes": SHAPES, "docids": TABLE, "tests": [LINE]} | changed
+    found = mismatches(*whole.values(), tied_head=False)
+    with pytest.raises(UserError, match=message):
+        raise UserError("; ".join(found))
+
+
+def test_a_checkpoint_that_lost_its_head_stops_with_the_reason(tmp_path, exported):
+    shutil.copytree(exported, tmp_path / "model")
+    weights = load_file(tmp_path / "model/model.safetensors")
+    del weights["lm_head.weight"]
+    save_file(weights, tmp_path / "model/model.safetensors")
+    options = [f"--model={tmp_path}/model", f"--docids={exported}/docids.txt", f"--tests={exported}/tests.jsonl"]
+    with pytest.raises(UserError, match="don't fit: the untied output head .* the upload lost it"):
+        retrieve_published.main(
+            retrieve_published.parser().parse_args([*options, "--beams=4", f"--output={tmp_path}/out"])
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_that_are_pickled_only_are_refused(tmp_path):
+    (tmp_path / "pytorch_model.bin").touch()
+    with pytest.raises(UserError, match="no .safetensors file. Pickled weights"):
+        weight_shapes(tmp_path)
+
+
+def test_broken_files_are_named(tmp_path):
+    (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1")
+    with pytest.raises(UserError, match="model.safetensors: no whole safetensors file .* git lfs pull"):
+        weight_shapes(tmp_path)
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    with pytest.raises(UserError, match="not a saved encoder-decoder model"):
+        load(tmp_path)
+    (tmp_path / "docids.txt").write_bytes(b"\x1f\x8b\xff")
+    for read in (read_docids, read_test_set):
+        with pytest.raises(UserError, match="docids.txt: not a text file"):
+            read(tmp_path / "docids.txt")
+    with pytest.raises(UserError, match="none.json: no such file"):
+        read_json(tmp_path / "none.json")
+
+
+def test_files_of_another_form_are_refused_with_their_line(tmp_path):
+    path = tmp_path / "docids.txt"
+    for text, message in (
+        ("a\t1,x\n", ":1: expected docno"),
+        ("[A]\t5\na\t6\n", ":2: document 'a' stands"),
+        ("", ": no docid"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=f"docids.txt{message}"):
+            read_docids(path)
+    for text, message in (
+        ("{", ":1: expected JSON"),
+        (json.dumps({"query_id": "a"}), ":1: expected"),
+        ("", ": no query"),
+    ):
+        path.write_text(text)
+        with pytest.raises(UserError, match=f"docids.txt{message}"):
+            read_test_set(path)
+
+
+def test_published_measures_stand_beside_ours(tmp_path, root):
+    groups = {"all": {"MRR@10": 0.4576, "R@1": 0.3092, "R@5": 0.0, "R@10": 0.74}}
+    write_json({"system": "ddro", "groups": groups}, tmp_path / "metrics.json")
+    options = ["--metrics", f"{tmp_path}/metrics.json", "--of", "msmarco/pq/ddro", "--output", f"{tmp_path}/summary.md"]
+    options += ["--expected", str(root / "config/expected.yaml")]
+    compare_published.main(compare_published.parser().parse_args(options))
+    rows = [line.split("|") for line in (tmp_path / "summary.md").read_text().splitlines() if "msmarco/pq" in line]
+    assert [[cell.strip() for cell in row[3:8]] for row in rows] == [
+        ["MRR@10", "45.76", "45.76", "+0.00", "OK"],
+        ["R@1", "30.92", "32.92", "-2.00", "close"],
+        ["R@5", "0.00", "64.36", "-64.36", "FAIL"],
+        ["R@10", "74.00", "73.02", "+0.98", "OK"],
+    ]

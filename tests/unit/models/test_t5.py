@@ -1,0 +1,100 @@
+"""Models and tokenizers: extended, saved, loaded."""
+
+import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from ddro.core.command import UserError
+from ddro.models.t5 import encode, extend_vocabulary, initialise_t5, load, pad, save_whole, train_tokenizer
+
+TEXTS = ["Creates a stack from a template.", "Deletes the queue.", "Describes one or more instances."]
+QUERY, LABELS = torch.tensor([[5, 6, 7, 1]]), torch.tensor([[9, 4, 1]])
+
+
+@pytest.fixture
+def tokenizer():
+    return train_tokenizer(TEXTS, 60)
+
+
+def small_t5(size):
+    return initialise_t5(size, d_model=16, d_kv=8, d_ff=32, layers=1, decoder_layers=1, heads=2, seed=0).eval()
+
+
+def logits(model):
+    return model(input_ids=QUERY, labels=LABELS).logits
+
+
+def test_the_tokenizer_has_t5s_special_tokens_and_ends_texts(tokenizer):
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id) == (0, 1, 2)
+    (tokens,) = encode(tokenizer, ["Deletes the Queue."], 50)
+    assert tokens[-1] == 1
+    assert tokenizer.decode(tokens, skip_special_tokens=True) == "deletes the queue"
+    (short,) = encode(tokenizer, ["Deletes the Queue."], 3)
+    assert short == [*tokens[:2], 1]
+
+
+def test_names_have_the_pieces_of_their_words(tokenizer):
+    names = "DeleteQueue, delete-queue: `Delete queue`"
+    assert tokenizer.tokenize(names) == 3 * tokenizer.tokenize("delete queue")
+
+
+def test_training_a_tokenizer_leaves_nothing_to_chance():
+    texts = [f"{text} {number}" for text in TEXTS for number in range(50)]
+    first, second = (train_tokenizer(texts, 80)._tokenizer.to_str() for _ in range(2))
+    assert first == second
+
+
+def test_weights_depend_on_the_seed_alone():
+    assert torch.equal(logits(small_t5(60)), logits(small_t5(60)))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_saved_model_gives_the_same_logits_with_plain_transformers(tokenizer, tmp_path, tied):
+    model = small_t5(len(tokenizer))
+    extend_vocabulary(model, tokenizer, len(tokenizer) + 8, tied_head=tied, seed=1)
+    if not tied:
+        with torch.no_grad():
+            model.lm_head.weight += 0.1  # a head of its own
+    expected = logits(model)
+    save_whole(model, tokenizer, tmp_path / "model")
+
+    plain = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model").eval()
+    assert torch.equal(logits(plain), expected)
+    ours, _ = load(tmp_path / "model")
+    assert torch.equal(logits(ours.eval()), expected)
+    assert ours.config.tie_word_embeddings is tied
+
+    save_whole(ours, tokenizer, tmp_path / "again")
+    again, _ = load(tmp_path / "again")
+    assert torch.equal(logits(again.eval()), expected)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_extending_leaves_the_old_tokens_as_they_were(tokenizer, tied):
+    model = small_t5(len(tokenizer))
+    old, expected = len(tokenizer), logits(model)
+    extend_vocabulary(model, tokenizer, old + 8, tied_head=tied, seed=1)
+    assert logits(model).shape[-1] == model.config.vocab_size == old + 8
+    torch.testing.assert_close(logits(model)[..., :old], expected)
+    assert (model.lm_head.weight is model.shared.weight) is tied
+
+
+def test_a_docid_is_also_a_string(tokenizer, tmp_path):
+    model = small_t5(len(tokenizer) + 3)  # like T5, whose model has more rows than its tokenizer has tokens
+    base = model.config.vocab_size
+    extend_vocabulary(model, tokenizer, base + 8, tied_head=False, seed=1)
+    save_whole(model, tokenizer, tmp_path / "model")
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "model")
+    assert loaded("<docid_2><docid_7>", add_special_tokens=False)["input_ids"] == [base + 2, base + 7]
+    assert loaded.decode([base + 2, base + 7]).replace(" ", "") == "<docid_2><docid_7>"
+
+
+def test_a_folder_that_holds_no_model_is_named(tmp_path):
+    with pytest.raises(UserError, match=str(tmp_path)):
+        load(tmp_path)
+
+
+def test_pad():
+    padded, mask = pad([[3, 4], [5]], -100)
+    assert padded.tolist() == [[3, 4], [5, -100]]
+    assert mask.tolist() == [[1, 1], [1, 0]]

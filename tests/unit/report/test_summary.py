@@ -1,0 +1,340 @@
+import csv
+import io
+import json
+import os
+from html.parser import HTMLParser
+
+import pytest
+
+import summarise
+from ddro.core.command import UserError
+from ddro.core.files import write_json
+from ddro.core.tables import MEASURES, SYSTEMS
+from ddro.evaluation.published import differences
+from ddro.report.costs import StageTime, cost, read_benchmark, stage_times, training_cost
+from ddro.report.html import Table, to_html, to_markdown
+from ddro.report.summary import COLUMNS, correct, summary_row, tables, to_csv
+
+HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+BOUNDS = {"OK": 1.0, "close": 3.0}
+
+
+def group(value, n_queries):
+    intervals = {name: [value - 0.1, value + 0.1] for name in MEASURES} if n_queries else dict.fromkeys(MEASURES)
+    return {"n_queries": n_queries, **dict.fromkeys(MEASURES, value if n_queries else None), "intervals": intervals}
+
+
+def metrics(value, n_unseen=40):
+    groups = {
+        "all": group(value, 160 + n_unseen),
+        "seen": group(value + 0.01, 160),
+        "unseen": group(value - 0.04, n_unseen),
+    }
+    slices = {"query_words": [{"slice": "1-4", **group(value, 7)}, {"slice": "10+", **group(value, 0)}]}
+    return {"system": "any", "split": "test", "protocol": "query", "groups": groups, "slices": slices}
+
+
+def comparison(**p):
+    tests = [
+        {"system": system, "baseline": "sft", "measure": "MRR@10", "p": value, "p_randomisation": value / 2}
+        for system, value in p.items()
+    ]
+    return {"comparisons": [*tests, {"system": "ddro", "baseline": "bm25", "measure": "R@1", "p": 0.5}]}
+
+
+def write_benchmark(folder, name, seconds, peak):
+    path = folder / f"{name}.tsv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{HEADER}{seconds}\t0:00:01\t{peak}\t1\t1\t1\t1\t1\t1\t1\n")
+
+
+def test_row_of_a_system():
+    times = [StageTime("msmarco", "train_ddro", ("ddro",), 1.5, 10.0), StageTime("msmarco", "y", SYSTEMS, 2.0, None)]
+    beside = differences({"MRR@10": 0.5}, {"MRR@10": 0.4576}, BOUNDS)
+    cost = {"beams": 20, "ms_median": 8.5, "unknown": 1}
+    row = summary_row(
+        "msmarco/pq/paper", "top", "ddro", metrics(0.5), comparison(ddro=0.03, bm25=1.0), beside, cost, times
+    )
+    assert tuple(row) == COLUMNS
+    assert {name: value for name, value in row.items() if value is not None} == {
+        **{"dataset": "msmarco", "variant": "top", "docid": "pq", "recipe": "paper", "system": "ddro"},
+        "protocol": "query",
+        "n_queries": 200,
+        **dict.fromkeys(MEASURES, 0.5),
+        **{f"{name}_low": 0.4 for name in MEASURES},
+        **{f"{name}_high": 0.6 for name in MEASURES},
+        **{"n_seen": 160, "MRR@10_seen": 0.51, "R@10_seen": 0.51},
+        **{"n_unseen": 40, "MRR@10_unseen": 0.46, "R@10_unseen": 0.46},
+        **{"p_vs_sft": 0.03, "p_randomisation_vs_sft": 0.015},
+        **{"paper_MRR@10": 0.4576, "verdict_MRR@10": "FAIL"},
+        **{"beams": 20, "ms_median": 8.5, "training_seconds": 1.5, "seconds": 3.5, "peak_mib": 10.0},
+    }
+
+
+def test_holm_over_all_tests_of_the_table_each_pair_once():
+    def row(recipe, system, sft, bm25):
+        keys = {"dataset": "d", "docid": "pq", "recipe": recipe, "system": system}
+        return {**keys, "p_vs_sft": sft, "p_vs_bm25": bm25}
+
+    rows = [row("a", "bm25", 0.01, None), row("a", "sft", None, 0.01), row("a", "ddro", 0.04, 0.03)]
+    corrected = correct([*rows, row("b", "ddro", 0.005, None)])
+    # Four tests, for bm25 against sft is sft against bm25: 0.005 * 4, 0.01 * 3, 0.03 * 2, then at least as much.
+    assert [line["p_holm_vs_sft"] for line in corrected] == pytest.approx([0.03, None, 0.06, 0.02])
+    assert [line["p_holm_vs_bm25"] for line in corrected] == pytest.approx([None, 0.03, 0.06, None])
+
+
+def test_benchmark_file(tmp_path):
+    write_benchmark(tmp_path, "a", "12.3456", "987.65")
+    write_benchmark(tmp_path, "b", "0.2", "NA")
+    assert read_benchmark(tmp_path / "a.tsv") == (12.3456, 987.65)
+    assert read_benchmark(tmp_path / "b.tsv") == (0.2, None)
+
+
+@pytest.mark.parametrize(
+    "text", ["", HEADER, "s\tmax_rss\nfast\t1\n", "s\n1\n", "s\tmax_rss\n1\t1\n2\t2\n", "s\tmax_rss\n1\n"]
+)
+def test_bad_benchmark_file(tmp_path, text):
+    (tmp_path / "bad.tsv").write_text(text)
+    with pytest.raises(UserError, match="bad.tsv:2: expected one row"):
+        read_benchmark(tmp_path / "bad.tsv")
+
+
+def test_stages_of_an_experiment_in_the_order_of_the_story(tmp_path):
+    benchmarks = tmp_path / "benchmarks"
+    write_benchmark(benchmarks / "awscli", "sample_corpus", 1, 100)
+    write_benchmark(benchmarks / "awscli", "index_bm25", 2, 200)
+    write_benchmark(benchmarks / "awscli", "embed_documents.10", 3, 300)
+    write_benchmark(benchmarks / "awscli", "embed_documents.2", 4, 400)
+    write_benchmark(benchmarks / "awscli", "fetch_awscli", 5, 500)
+    write_benchmark(benchmarks / "awscli", "something_new", 6, 600)
+    write_benchmark(benchmarks / "awscli/pq/demo", "train_ddro", 7, 700)
+    write_benchmark(benchmarks / "awscli/pq/other", "train_ddro", 8, 800)
+    write_benchmark(benchmarks / "nq", "sample_corpus", 9, 900)
+    times = stage_times(tmp_path, "awscli/pq/demo")
+    known = [(time.where, time.name, time.seconds) for time in times if time.seconds is not None]
+    assert known == [
+        ("awscli", "fetch_awscli", 5),
+        ("awscli", "sample_corpus", 1),
+        ("awscli", "embed_documents.2", 4),
+        ("awscli", "embed_documents.10", 3),
+        ("awscli", "index_bm25", 2),
+        ("awscli/pq/demo", "train_ddro", 7),
+        ("awscli", "something_new", 6),
+    ]
+    names = [time.name for time in times]
+    assert "split_queries" in names and "train_sft.finetune" in names  # missing, and said so
+    assert "read_nq" not in names and "fetch_model" not in names  # other data sets and recipes have them
+    # A docid scheme without embeddings neither shows nor counts them, even if another experiment left them there.
+    assert not any(name.name.startswith("embed") for name in stage_times(tmp_path, "awscli/tu/demo"))
+
+
+def test_shards_of_another_number_are_not_counted(tmp_path):
+    for age, shard in enumerate(("1-of-2", "2-of-2", "1-of-1", "2-of-3", "1-of-3", "3-of-3")):
+        name = f"retrieve.sft.test.{shard}"
+        write_benchmark(tmp_path / "benchmarks/d/pq/r", name, 1, 1)
+        os.utime(tmp_path / f"benchmarks/d/pq/r/{name}.tsv", (age, age))
+    names = [time.name for time in stage_times(tmp_path, "d/pq/r") if time.seconds]
+    assert names == [f"retrieve.sft.test.{shard}-of-3" for shard in (1, 2, 3)]
+
+
+def write_log(folder, *records):
+    folder.mkdir(parents=True)
+    lines = (json.dumps({"stage": "any", "step": step} | record) for step, record in enumerate(records))
+    (folder / "training_log.jsonl").write_text("\n".join(lines))
+
+
+def test_a_recipe_that_takes_the_models_of_another_shows_what_these_took(tmp_path):
+    for stage in ("search_pretrain", "finetune"):  # without pretrain
+        write_benchmark(tmp_path / "benchmarks/d/pq/first", f"train_sft.{stage}", 10, 1)
+    write_benchmark(tmp_path / "benchmarks/d/pq/first", "train_ddro", 100, 1)
+    write_benchmark(tmp_path / "benchmarks/d/pq/second", "train_ddro", 1000, 1)
+    write_log(tmp_path / "d/pq/first/sft/finetune", {"gpu_seconds": 4.0, "gpu_wh": 1.0}, {}, {"gpu_seconds": 4.5})
+    write_log(tmp_path / "d/pq/first/sft/search_pretrain", {"loss": 1.0, "gpu_seconds": 3.0})
+    write_log(tmp_path / "d/pq/second/ddro", {"gpu_seconds": 80.0, "gpu_wh": 2.0})
+    times = stage_times(tmp_path, "d/pq/second", {"sft": "first", "ddro": "second"})
+    training = [time for time in times if time.name.startswith("train_")]
+    assert [(time.where, *time[1:2], *time[3:]) for time in training if time.name != "train_pq_codebook"] == [
+        ("d/pq/first", "train_sft.search_pretrain", 10, 1, 3.0, None),
+        ("d/pq/first", "train_sft.finetune", 10, 1, 8.5, 1.0),
+        ("d/pq/second", "train_ddro", 1000, 1, 80.0, 2.0),
+    ]
+    assert training_cost(times, "sft") == (20, 11.5, None)
+    assert training_cost(times, "ddro") == (1020, 91.5, None)
+
+
+def test_cost_is_the_sum_of_what_made_a_system_and_the_largest_peak():
+    times = [
+        StageTime("d", "sample_corpus", SYSTEMS, 1.0, 50.0),
+        StageTime("d", "index_bm25", ("bm25", "ddro"), 2.0, None),
+        StageTime("d", "train_sft", ("sft", "ddro"), 4.0, 70.0),
+        StageTime("d", "train_ddro", ("ddro",), None, None),
+    ]
+    assert cost(times, "bm25") == (3.0, 50.0)
+    assert cost(times, "sft") == (5.0, 70.0)
+    assert cost(times, "ddro") == (None, 70.0)
+    assert cost([], "ddro") == (None, None)
+    assert [training_cost(times, system)[0] for system in SYSTEMS] == [None, 4.0, None]
+
+
+ROWS = correct(
+    [
+        summary_row(
+            *("awscli/pq/demo", "built in", system, metrics(value, n_unseen=0)),
+            *(comparison(ddro=0.00001, bm25=0.04), [], {}, []),
+        )
+        for system, value in (("bm25", 0.5), ("ddro", 0.6123456789))
+    ]
+)
+
+
+def test_csv_has_all_columns_and_empty_cells_for_what_is_not_known():
+    lines = to_csv(ROWS).splitlines()
+    assert lines[0] == ",".join(COLUMNS)
+    bm25, ddro = csv.DictReader(lines)
+    assert (bm25["MRR@10"], bm25["R@10_low"], bm25["n_unseen"], bm25["MRR@10_unseen"]) == ("0.5", "0.4", "0", "")
+    assert (bm25["p_vs_sft"], bm25["p_holm_vs_sft"], bm25["ms_p95"]) == ("0.04", "0.04", "")
+    assert (ddro["MRR@10"], ddro["p_vs_sft"], ddro["p_holm_vs_sft"], ddro["seconds"]) == (
+        "0.612346",
+        "1e-05",
+        "2e-05",
+        "",
+    )
+
+
+def test_markdown_is_literally_this():
+    table = Table("Title", "Note.", ("system", "R@1", "n_queries"), [["bm25", "0.5000", "7"], ["ddro", "-", "800"]])
+    assert to_markdown("Results", [table]) == (
+        "# Results\n"
+        "\n"
+        "## Title\n"
+        "\n"
+        "Note.\n"
+        "\n"
+        "| system |    R@1 | n_queries |\n"
+        "| ------ | -----: | --------: |\n"
+        "| bm25   | 0.5000 |         7 |\n"
+        "| ddro   |      - |       800 |\n"
+    )
+
+
+def test_tables_to_read():
+    stage = StageTime("awscli", "sample_corpus", SYSTEMS, 1.26, 99.5)
+    key = ("awscli/pq/demo", "ddro")
+    lines = differences({"R@1": 0.4123}, {"R@1": 0.4}, BOUNDS)
+    trained = StageTime("awscli", "train_ddro", ("ddro",), 7.0, 5.0, 6.5, 0.21)
+    times = [stage, stage, trained, StageTime("awscli", "gone", (), None, None)]
+    shown = {table.title: table for table in tables(ROWS, {key: lines}, {key: metrics(0.5)["slices"]}, times)}
+    assert shown["Measures"].header == ("experiment", "system", "protocol", "n_queries", *MEASURES)
+    assert shown["Measures"].rows[1] == [*key, "query", "160", *["0.6123"] * 7]
+    assert "one instance per query, with all" in shown["Measures"].note
+    assert shown["95 % intervals"].rows[0][2] == "0.400 to 0.600"
+    assert shown["Beside the paper"].rows == [[*key, "R@1", "41.23", "40.00", "+1.23", "close"]]
+    assert shown["Significance"].rows[1] == [*key, "<0.0001", "<0.0001", "<0.0001", "-", "-", "-"]
+    assert shown["Seen and unseen queries"].rows[0] == [
+        "awscli/pq/demo",
+        "bm25",
+        "160",
+        "0.5100",
+        "0.5100",
+        "0",
+        "-",
+        "-",
+    ]
+    assert shown["Slices of the queries"].rows == [[*key, "query words", "1-4", "7", "0.5000", "0.5000"]]
+    assert shown["Stages"].rows == [
+        ["awscli", "sample_corpus", "1.3", "100", "-", "-"],
+        ["awscli", "train_ddro", "7.0", "5", "6.5", "0.2"],
+        ["awscli", "gone", "-", "-", "-", "-"],
+    ]
+    assert all(len(row) == len(table.header) for table in shown.values() for row in table.rows)
+    assert "Beside the paper" not in [table.title for table in tables(ROWS, {}, {}, [])]
+
+
+def test_html_shows_the_cells_escaped_and_every_tag_is_closed():
+    class Reader(HTMLParser):
+        open, cells = [], []
+
+        def handle_starttag(self, tag, attributes):
+            if tag != "meta":
+                self.open.append(tag)
+
+        def handle_endtag(self, tag):
+            assert self.open.pop() == tag
+
+        def handle_data(self, data):
+            if self.open[-1:] == ["td"]:
+                self.cells.append(data)
+
+    reader = Reader()
+    reader.feed(to_html("Results & more", [Table("T", "N", ("system", "R@1"), [["<b>", "0.5"], ["x", "-"]])]))
+    assert reader.open == []
+    assert reader.cells == ["<b>", "0.5", "x", "-"]
+
+
+def start(folder, root, *experiments):
+    options = [
+        "--results",
+        str(folder),
+        "--experiments",
+        *experiments,
+        "--expected",
+        str(root / "config/expected.yaml"),
+    ]
+    for name in ("csv", "markdown", "html"):
+        options += [f"--output-{name}", str(folder / f"summary.{name}")]
+    summarise.main(summarise.parser().parse_args(options))
+    return list(csv.DictReader(io.StringIO((folder / "summary.csv").read_text())))
+
+
+def write_reports(folder, variant):
+    data = {"variant": variant, "found": {"documents": 9}, "expected": [], "left_out": {}, "noted": {}, "files": []}
+    write_json(data, folder / "data_report.json")
+    write_json({"splits": {"train": 5}, "counts": {}}, folder / "split_report.json")
+
+
+def test_script(tmp_path, root):
+    for dataset in ("msmarco", "awscli"):
+        write_reports(tmp_path / dataset, f"variant of {dataset}")
+    for experiment in ("msmarco/pq/paper", "awscli/tu/demo"):
+        for system in SYSTEMS:
+            write_json(metrics(0.25), tmp_path / experiment / f"metrics/{system}.test.json")
+        write_json(comparison(ddro=0.5, bm25=0.25), tmp_path / experiment / "metrics/comparison.test.json")
+    write_benchmark(tmp_path / "benchmarks/msmarco", "sample_corpus", 3, 4)
+    timing = {"beams": 80, "queries_per_s": 100.0, "device": "cpu", "ms_per_query": {"median": 9.5, "p95": 12.0}}
+    timing |= {"trie_bytes": 2**19, "model_bytes": 2**21}
+    write_json(timing, tmp_path / "msmarco/pq/paper/runs/sft.test.timing.json")
+    (tmp_path / "msmarco/bm25/index").mkdir(parents=True)
+    (tmp_path / "msmarco/bm25/index/segment").write_bytes(bytes(2**20))
+    rows = start(tmp_path, root, "msmarco/pq/paper", "awscli/tu/demo")
+    assert [(row["dataset"], row["system"]) for row in rows] == [
+        (dataset, system) for dataset in ("msmarco", "awscli") for system in SYSTEMS
+    ]
+    assert (rows[0]["variant"], rows[5]["variant"]) == ("variant of msmarco", "variant of awscli")
+    assert "| msmarco | variant of msmarco |         9 |     5 |" in (tmp_path / "summary.markdown").read_text()
+    assert [row["paper_MRR@10"] for row in rows] == ["0.2924", "0.4479", "0.4576", "", "", ""]
+    assert [row["verdict_MRR@10"] for row in rows] == ["FAIL", "FAIL", "FAIL", "", "", ""]
+    assert rows[0]["peak_mib"] == "4.0" and rows[0]["seconds"] == ""
+    assert [row["queries_per_s"] for row in rows] == ["", "100.0", "", "", "", ""]
+    assert (rows[1]["index_mib"], rows[1]["model_mib"], rows[0]["index_mib"]) == ("0.5", "2.0", "1.0")
+    assert (
+        "| msmarco/pq/paper | sft    | MRR@10  | 25.00 | 44.79 |     -19.79 | FAIL    |"
+        in (tmp_path / "summary.markdown").read_text()
+    )
+    assert "| msmarco          | sample_corpus " in (tmp_path / "summary.markdown").read_text()
+    assert "<!doctype html>" in (tmp_path / "summary.html").read_text()
+
+
+def test_script_refuses_missing_and_foreign_files(tmp_path, root):
+    with pytest.raises(UserError, match="data_report.json: no such file"):
+        start(tmp_path, root, "awscli/pq/demo")
+    write_reports(tmp_path / "awscli", "built in")
+    with pytest.raises(UserError, match="comparison.test.json: no such file"):
+        start(tmp_path, root, "awscli/pq/demo")
+    folder = tmp_path / "awscli/pq/demo/metrics"
+    write_json(comparison(), folder / "comparison.test.json")
+    write_json({"groups": {}}, folder / "bm25.test.json")
+    with pytest.raises(UserError, match="bm25.test.json, .* lacks 'all'"):
+        start(tmp_path, root, "awscli/pq/demo")
+    with pytest.raises(SystemExit):
+        start(tmp_path, root, "awscli/pq")
+    assert not (tmp_path / "summary.csv").exists()

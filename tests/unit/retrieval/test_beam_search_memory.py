@@ -1,0 +1,67 @@
+"""The bound on what a query takes of the decoder's memory, against what a process really takes."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import T5Config, T5ForConditionalGeneration
+
+from ddro.docids.trie import DocidTrie
+from ddro.retrieval.beam_search import MOST_QUERIES, batch_size, bytes_per_query
+
+SCRIPTS = Path(__file__).parents[3] / "scripts"
+MEASURE = """
+import json, sys
+from pathlib import Path
+import numpy as np, pyarrow as pa, torch
+from transformers import T5Config, T5ForConditionalGeneration
+from ddro.retrieval.beam_search import bytes_per_query, constrained_beam_search
+from ddro.docids.trie import DocidTrie
+
+torch.set_num_threads(1)
+generator = np.random.default_rng(0)
+docids = generator.integers(0, 4, (20_000, 12))  # the first tokens of few docids tell them apart
+docids[:, 6:] += generator.integers(2, 60, (20_000, 6))
+trie = DocidTrie.build(docids.tolist())
+sizes = dict(d_model=128, d_kv=64, d_ff=512, num_layers=1, num_decoder_layers=4, num_heads=4)
+config = T5Config(vocab_size=128, decoder_start_token_id=0, **sizes)
+model = T5ForConditionalGeneration(config).eval()
+queries = torch.randint(2, 128, (40, 64))
+
+def peak(count):
+    constrained_beam_search(model, trie, queries[:count], torch.ones_like(queries[:count]), 60)
+    # ru_maxrss counts what the process was before it became this program
+    status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmHWM"].split()[0]) * 1024
+
+few = peak(8)
+print(json.dumps([(peak(40) - few) / 32, bytes_per_query(model, trie, 60, 64)]))
+"""
+
+
+def test_a_query_takes_no_more_than_the_bound_nor_much_less():
+    printed = subprocess.run([sys.executable, "-c", MEASURE], cwd=SCRIPTS, capture_output=True, text=True, check=True)
+    taken, bound = json.loads(printed.stdout)
+    assert bound / 8 < taken < bound
+
+
+def test_the_bound_in_numbers():
+    """2 layers of 2 heads of 8; 3 query tokens; docids of 3 tokens that stand alone after 2; 4 beams."""
+    config = T5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_decoder_layers=2, num_heads=2)
+    model = T5ForConditionalGeneration(config)
+    trie = DocidTrie.build([[first, second, 9] for first in (3, 4) for second in (5, 6, 7)])
+    numbers = 3 * (8 * 16 + 32 + 2 * 2 * 16) + 4 * 2 * 4 * 3 * 16 + 4 * (8 * 16 + 32)
+    assert bytes_per_query(model, trie, 4, 3) == 6 * numbers + 6 * 240
+    assert bytes_per_query(model.to(torch.bfloat16), trie, 4, 3) == 3 * numbers + 6 * 240
+    assert bytes_per_query(model, DocidTrie.build([[3]]), 4, 3) > 0
+
+
+@pytest.mark.parametrize(("queries", "expected"), [(0, 1), (1, 1), (5, 5), (10_000, MOST_QUERIES)])
+def test_as_many_queries_as_fit(queries, expected):
+    config = T5Config(vocab_size=32, d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2)
+    model, trie = T5ForConditionalGeneration(config), DocidTrie.build([[3], [4]])
+    memory = queries * bytes_per_query(model, trie, 2, 8)
+    assert batch_size(model, trie, 2, 8, memory) == expected

@@ -79,7 +79,6 @@ def main(arguments: argparse.Namespace) -> None:
             precompute_ref_log_probs=True,
             max_length=None,
             gradient_checkpointing=False,
-            eval_on_start=True,
         ),
         data_collator=GroupCollator(model.config.decoder_start_token_id),
         train_dataset=groups_of_pairs(train, queries, docids, tokenizer, arguments.max_query_tokens, size),
@@ -93,7 +92,6 @@ def main(arguments: argparse.Namespace) -> None:
     add_callbacks(trainer, "ddro", checkpoint_minutes=arguments.checkpoint_minutes, patience=arguments.patience)
     train_with_checkpoints(trainer, checkpoints)
     finish(trainer, tokenizer, "ddro", arguments.output, checkpoints)
-    log.info("ddro: kept the checkpoint with the best %s", arguments.keep)
 
 
 def read_pairs(path: Path, arguments: argparse.Namespace, docids: pa.Table, queries: pa.Table) -> pa.Table:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, run
 from ddro.core.files import check_foreign_key, read_table
 from ddro.training.arguments import add_optimizer_options, add_training_options, add_validation_options
 
@@ -77,7 +77,6 @@ def main(arguments: argparse.Namespace) -> None:
     add_callbacks(trainer, arguments.stage, checkpoint_minutes=arguments.checkpoint_minutes)
     train_with_checkpoints(trainer, checkpoints)
     finish(trainer, tokenizer, arguments.stage, arguments.output, checkpoints)
-    log.info("%s: kept the %s checkpoint", arguments.stage, arguments.keep)
 
 
 if __name__ == "__main__":

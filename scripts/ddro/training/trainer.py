@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 from transformers import (
     EarlyStoppingCallback,
@@ -74,6 +75,7 @@ def trainer_arguments(
         "save_strategy": "steps" if best else "no",  # at validations; `KeepCheckpoints` adds others
         "save_steps": every,
         "load_best_model_at_end": best is not None,
+        "eval_on_start": best is not None,  # the model that a training begins with may be the best
         "metric_for_best_model": best,
         "greater_is_better": best is not None and not best.endswith("loss"),
         "restore_callback_states_from_checkpoint": True,  # early stopping counts on
@@ -123,7 +125,12 @@ class PipelineTrainer(Trainer):
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         self.throughput.pause()
-        metrics = super().evaluate(*args, **kwargs)
+        begins = self.is_in_train and not self.state.global_step
+        with torch.random.fork_rng(enabled=begins):  # what is drawn before the first step changes no dropout after it
+            metrics = super().evaluate(*args, **kwargs)
+        if begins and is_first_process():
+            with whole(self._start) as folder:
+                self.save_model(str(folder))
         self.throughput.go_on()
         return metrics
 
@@ -132,6 +139,32 @@ class PipelineTrainer(Trainer):
         if self.retrieval:
             output.metrics[MRR] = self._mrr()  # here, not in `evaluate`: early stopping is told what this returns
         return output
+
+    @property
+    def _start(self) -> Path:
+        """Where the model is kept that the training began with."""
+        return Path(self.args.output_dir) / "start"
+
+    def kept_step(self) -> int | None:
+        """The step of the best validation; 0 if none was better than that of the model at the start.
+
+        None where no validation chooses. Early stopping doesn't count the start: a warm-up may begin below it.
+        """
+        metric = self.args.metric_for_best_model
+        if metric is None:
+            return None
+        found = [record[metric] for record in self.state.log_history if record["step"] == 0 and metric in record]
+        worse = np.less_equal if self.args.greater_is_better else np.greater_equal
+        return 0 if found and worse(self.state.best_metric, found[0]) else self.state.best_global_step
+
+    def best_checkpoint(self) -> str | None:
+        """The folder of the model of `kept_step`, None where the last step's is kept."""
+        return str(self._start) if self.kept_step() == 0 else self.state.best_model_checkpoint
+
+    def _load_best_model(self) -> None:
+        of_steps, self.state.best_model_checkpoint = self.state.best_model_checkpoint, self.best_checkpoint()
+        super()._load_best_model()
+        self.state.best_model_checkpoint = of_steps
 
     def part_of_batch(self, loss: torch.Tensor, items: torch.Tensor | int, of: torch.Tensor | None) -> torch.Tensor:
         """The mean ``loss`` over a micro-batch's items as its part of the mean over ``of`` items, if that is known."""
@@ -176,8 +209,7 @@ def train_with_checkpoints(trainer: PipelineTrainer, checkpoints: Checkpoints) -
     newest = checkpoints.latest()
     if newest and has_ended(newest):
         trainer.state = TrainerState.load_from_json(str(newest / "trainer_state.json"))
-        best = trainer.state.best_model_checkpoint if trainer.args.load_best_model_at_end else None
-        trainer._load_from_checkpoint(best or str(newest))
+        trainer._load_from_checkpoint(trainer.best_checkpoint() or str(newest))
         return
     if newest:
         log.info("going on from %s", newest)
@@ -189,12 +221,25 @@ def train_with_checkpoints(trainer: PipelineTrainer, checkpoints: Checkpoints) -
 def finish(
     trainer: PipelineTrainer, tokenizer: PreTrainedTokenizerBase, stage: str, output: Path, checkpoints: Checkpoints
 ) -> None:
-    """Write the trained model, its tokenizer and its log as one folder, then remove the checkpoints."""
+    """Write the trained model, its tokenizer and its log as one folder, then remove the checkpoints.
+
+    The log says which step's model this is; a warning, if it is the one that the training began with.
+    """
     trainer.accelerator.wait_for_everyone()  # others may still read the best checkpoint
+    kept = trainer.kept_step()
     if is_first_process():
         with whole(output) as folder:
             save(trainer.plain_model(), tokenizer, folder)
-            write_training_log(trainer, stage, folder)
+            write_training_log(trainer, stage, folder, kept)
+        if kept == 0:
+            log.warning(
+                "%s: kept the model that it began with, since no validation was better (%s). What this stage learns "
+                "doesn't help the validation queries: lower its learning rate, give it other data, or leave it out.",
+                stage,
+                trainer.args.metric_for_best_model.removeprefix("eval_"),
+            )
+        else:
+            log.info("%s: kept the model of step %d", stage, trainer.state.global_step if kept is None else kept)
     checkpoints.remove()
     if process_count() > 1:
         trainer.accelerator.wait_for_everyone()
@@ -292,8 +337,11 @@ def add_callbacks(
     trainer.add_callback(KeepCheckpoints(checkpoint_minutes))
 
 
-def write_training_log(trainer: Trainer, stage: str, folder: Path) -> None:
-    """Write the Trainer's records as JSON lines: those of one step and kind on one line, with the stage's name."""
+def write_training_log(trainer: Trainer, stage: str, folder: Path, kept_step: int | None = None) -> None:
+    """Write the Trainer's records as JSON lines: those of one step and kind on one line, with the stage's name.
+
+    The last line has ``kept_step``, the step of the model that is kept, where a validation has chosen it.
+    """
     records: dict[tuple[int, bool], dict[str, Any]] = {}
     for record in trainer.state.log_history:
         ended = "train_runtime" in record
@@ -304,5 +352,8 @@ def write_training_log(trainer: Trainer, stage: str, folder: Path) -> None:
         line = records.setdefault((record["step"], evaluation), {"stage": stage, "step": record["step"]})
         spent = {name: line.get(name, 0) + value for name, value in spent.items()}
         line.update(spent if ended else record | spent)
+    lines = list(records.values())
+    if kept_step is not None:
+        lines.append({"stage": stage, "step": trainer.state.global_step, "kept_step": kept_step})
     with whole(folder / LOG) as temporary:
-        temporary.write_text("".join(json.dumps(record) + "\n" for record in records.values()), encoding="utf-8")
+        temporary.write_text("".join(json.dumps(record) + "\n" for record in lines), encoding="utf-8")

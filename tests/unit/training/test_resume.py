@@ -26,7 +26,7 @@ WORDS = ["stack", "queue", "alarm", "bucket", "table", "image", "stream", "group
 DOCUMENTS = [f"d{number}" for number in range(len(WORDS))]
 SFT = ["--no-tied-head", "--keep=best", "--dropout=0.1", "--warmup-share=0.1", "--learning-rate=0.001", "--epochs=9"]
 DDRO = [
-    "--beta=0.4", "--loss-type=sigmoid", "--warmup-steps=5", "--keep=mrr@10", "--patience=9", "--learning-rate=0.001",
+    "--beta=0.4", "--loss-type=sigmoid", "--warmup-steps=5", "--keep=reward_accuracy", "--patience=9", "--learning-rate=0.001",
     "--epochs=3",
 ]  # fmt: skip
 BOTH = [

@@ -15,9 +15,18 @@ from ddro.corpora.judgements import JudgedQuery
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import initialise_t5
 from ddro.training.batches import BatchesOfLikeLength, InstanceCollator, instance_dataset, share_of_device
+from ddro.training.checkpoints import Checkpoints
+from ddro.training.log import read_training_log
 from ddro.training.processes import launch_command
 from ddro.training.throughput import Throughput, peak_of, training_operations
-from ddro.training.trainer import SftTrainer, add_callbacks, trainer_arguments, write_training_log
+from ddro.training.trainer import (
+    SftTrainer,
+    add_callbacks,
+    finish,
+    train_with_checkpoints,
+    trainer_arguments,
+    write_training_log,
+)
 from ddro.training.validation import ValidationRetrieval, sample_queries
 
 DOCIDS = [[20, 25], [21, 26], [20, 26, 30]]
@@ -132,7 +141,7 @@ def test_a_model_learns_three_docids_and_the_log_tells_it(tmp_path):
     write_training_log(trainer, "finetune", tmp_path)
     records = [json.loads(line) for line in (tmp_path / "training_log.jsonl").read_text().splitlines()]
     evaluations = [record for record in records if "eval_loss" in record]
-    assert [record["step"] for record in evaluations] == [40, 80, 120]
+    assert [record["step"] for record in evaluations] == [0, 40, 80, 120]
     assert evaluations[-1]["eval_mrr@10"] == 1.0
     assert evaluations[-1]["eval_loss"] < 0.5
     assert {record["stage"] for record in records} == {"finetune"}
@@ -158,6 +167,46 @@ def test_a_run_that_gets_no_better_ends_early(tmp_path, best):
     add_callbacks(trainer, "ddro", patience=2)
     trainer.train()
     assert (trainer.state.global_step, trainer.state.max_steps) == (12, 24)
+
+
+@pytest.mark.parametrize("best", ["eval_mrr@10", "eval_loss"])
+def test_a_training_at_an_absurd_rate_ends_with_the_model_it_began_with(tmp_path, best, caplog):
+    learned = make_trainer(tmp_path / "first", best=best)
+    add_callbacks(learned, "finetune")
+    learned.train()
+    start = weights(learned.model).clone()
+
+    spoiled = make_trainer(tmp_path / "run", model=learned.model, epochs=12, learning_rate=10.0, best=best)
+    add_callbacks(spoiled, "finetune")
+    checkpoints = Checkpoints(tmp_path / "model", {})
+    spoiled.args.output_dir = str(checkpoints.folder)
+    train_with_checkpoints(spoiled, checkpoints)
+    at_start, *later = [record[best] for record in spoiled.state.log_history if best in record]
+    assert len(later) == 3 and all((value < at_start) == (best == "eval_mrr@10") for value in later)
+    assert spoiled.kept_step() == 0 and torch.equal(weights(spoiled.model), start)
+
+    # Killed after the last checkpoint, before the model was written: the same end.
+    again = make_trainer(checkpoints.folder, epochs=12, learning_rate=10.0, best=best)
+    train_with_checkpoints(again, checkpoints)
+    assert torch.equal(weights(again.model), start)
+    finish(again, SimpleNamespace(save_pretrained=lambda folder: None), "finetune", tmp_path / "model", checkpoints)
+    assert read_training_log(tmp_path / "model/training_log.jsonl")[-1] == {
+        "stage": "finetune",
+        "step": 24,
+        "kept_step": 0,
+    }
+    assert "finetune: kept the model that it began with, since no validation was better" in caplog.text
+
+
+def test_validation_before_the_first_step_changes_no_dropout(tmp_path):
+    trained = []
+    for best in ("eval_loss", None):  # with validation at the start, and without
+        torch.manual_seed(0)
+        trainer = make_trainer(tmp_path / str(best), epochs=1, evaluations=1, best=best)
+        assert trainer.model.config.dropout_rate > 0
+        trainer.train()
+        trained.append(weights(trainer.model))
+    assert torch.equal(*trained)
 
 
 def test_tensorboard_sees_what_is_logged_where_its_variable_points(tmp_path, monkeypatch):

@@ -21,6 +21,8 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 LOCK = HERE / "lock.txt"
 FAMILIES = ("data", "docids", "training", "bm25", "evaluation", "workflow")
+EXTRAS = ("ansible",)
+"""Families of one data set, which the plain venv leaves out."""
 CONDA_ONLY = {"bm25": ["openjdk =21"]}
 DATA_PACKAGES = ("awscli", "botocore")
 NOT_LOCKED = re.compile(r"torch|triton|(nvidia|cuda)-(?!ml-py$).*")
@@ -35,7 +37,7 @@ def main() -> None:
     arguments = options.parse_args()
 
     requirements = {path.stem: read_requirements(path) for path in sorted(HERE.glob("*.in"))}
-    everything = sorted({line for lines in requirements.values() for line in lines})
+    everything = sorted({line for family in FAMILIES for line in requirements[family]})
     data = [line for line in everything if name_of(line) in DATA_PACKAGES]
     exact = [line for line in everything if "==" in line]
     old = "" if arguments.upgrade or not LOCK.exists() else LOCK.read_text()
@@ -47,7 +49,7 @@ def main() -> None:
 
     versions = pins(LOCK.read_text())
     required_by_data = compile_pins(arguments.uv, data, [])
-    for family in FAMILIES:
+    for family in FAMILIES + EXTRAS:
         free = required_by_data if family == "data" else {}
         constraints = exact + [line for name, line in versions.items() if name not in free]
         compiled = compile_pins(arguments.uv, requirements[family], constraints)

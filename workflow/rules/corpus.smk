@@ -23,6 +23,28 @@ rule fetch_awscli:
         "python scripts/fetch_awscli.py --output {params.folder} --report {output.report} 2>&1 | tee {log}"
 
 
+rule fetch_ansible:
+    output:
+        documents="results/ansible/raw/documents.parquet",
+        queries="results/ansible/raw/queries.parquet",
+        qrels="results/ansible/raw/qrels.parquet",
+        report="results/ansible/data_report.json",
+    log:
+        "results/logs/ansible/fetch_ansible.log",
+    benchmark:
+        "results/benchmarks/ansible/fetch_ansible.tsv"
+    localrule: True
+    conda:
+        "../../envs/ansible.yaml"
+    params:
+        code=code("fetch_ansible"),
+        folder=subpath(output.documents, parent=True),
+    message:
+        "Reading the documentation and examples of the modules of the package ansible"
+    shell:
+        "python scripts/fetch_ansible.py --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+
+
 rule fetch_file:
     output:
         "results/{dataset}/download/{file}",

@@ -9,13 +9,13 @@ import gzip
 import json
 import re
 import zlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from ddro.core.command import UserError
-from ddro.core.text import collapse_spaces, content_stems, first_sentence, html_to_text, words
+from ddro.core.text import collapse_spaces, first_sentence, html_to_text, words
+from ddro.corpora.information_needs import Document, Need, Phrase, information_needs
 
 COMMAND_OF_SERVICE = {"s3": "s3api", "codedeploy": "deploy", "config": "configservice"}
 """Service folders of botocore whose command has another name."""
@@ -24,42 +24,11 @@ MEMBERS_IN_BODY = 12
 MIN_BODY_WORDS = 8
 MIN_HEADING_WORDS = 3
 MIN_SENTENCE_WORDS = 4
-MIN_CONTENT_WORDS = 3
-MAX_RELEVANT = 3
 
 _REFERENCE = "https://docs.aws.amazon.com/cli/latest/reference"
 _HEADING = re.compile(r"^\*\*(?P<text>.+?)\*\*\s*$")
 _EXAMPLE_NUMBER = re.compile(r"^(example|to example)\s*\d*\s*[:.\-]\s*", re.IGNORECASE)
 _LINK = re.compile(r"`([^`<]*?)\s*<[^`>]*>`_{0,2}")
-
-
-@dataclass(frozen=True)
-class Document:
-    """One operation of one service; ``docno`` is ``command/operation``."""
-
-    docno: str
-    url: str
-    title: str
-    body: str
-
-
-@dataclass(frozen=True)
-class Phrase:
-    """What a human wrote above an example: ``kind`` is ``heading`` or ``sentence``."""
-
-    text: str
-    kind: str
-    docno: str
-
-
-@dataclass(frozen=True)
-class Need:
-    """An information need: one query text and the documents that answer it."""
-
-    qid: str
-    text: str
-    kind: str
-    docnos: tuple[str, ...]
 
 
 def operation_models(botocore: Path) -> Iterator[tuple[str, dict]]:
@@ -160,31 +129,6 @@ def _without(operation: str, sentence: str) -> str:
 
 def _phrase(text: str) -> str:
     return _plain(text).casefold().rstrip(".:;, ")
-
-
-def information_needs(found: list[Phrase]) -> tuple[list[Need], Counter]:
-    """Unite phrases that have the same set of content-word stems; return the needs and the counts of what is dropped.
-
-    A need is named by its first heading (else its first sentence); its documents are those of all its phrases. Needs of
-    fewer than 3 content words or with more than 3 documents are dropped and counted. Sorted by qid.
-    """
-    groups: dict[frozenset[str], list[Phrase]] = defaultdict(list)
-    for phrase in found:
-        groups[content_stems(phrase.text)].append(phrase)
-    dropped: Counter = Counter()
-    needs = []
-    for stems, members in groups.items():
-        docnos = tuple(sorted({phrase.docno for phrase in members}))
-        if len(stems) < MIN_CONTENT_WORDS:
-            dropped["phrases with fewer than 3 content words"] += len(members)
-        elif len(docnos) > MAX_RELEVANT:
-            dropped["phrases with more than 3 relevant documents"] += len(members)
-        else:
-            dropped["phrases united with another of the same content words"] += len(members) - 1
-            first = min(members, key=lambda phrase: (phrase.kind != "heading", phrase.docno))
-            needs.append((first, docnos))
-    needs.sort(key=lambda pair: (pair[1], pair[0].kind, pair[0].text))
-    return [Need(f"q{i:05d}", phrase.text, phrase.kind, docnos) for i, (phrase, docnos) in enumerate(needs)], dropped
 
 
 def read_packages(awscli: Path, botocore: Path) -> tuple[list[Document], list[Need], Counter]:

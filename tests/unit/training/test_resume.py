@@ -26,8 +26,8 @@ WORDS = ["stack", "queue", "alarm", "bucket", "table", "image", "stream", "group
 DOCUMENTS = [f"d{number}" for number in range(len(WORDS))]
 SFT = ["--no-tied-head", "--keep=best", "--dropout=0.1", "--warmup-share=0.1", "--learning-rate=0.001", "--epochs=9"]
 DDRO = [
-    "--beta=0.4", "--loss-type=sigmoid", "--warmup-steps=5", "--keep=reward_accuracy", "--patience=9", "--learning-rate=0.001",
-    "--epochs=3",
+    "--beta=0.4", "--loss-type=sigmoid", "--warmup-steps=5", "--keep=reward_accuracy", "--patience=9",
+    "--learning-rate=0.001", "--epochs=3",
 ]  # fmt: skip
 BOTH = [
     "--batch-size=4", "--weight-decay=0.01", "--max-grad-norm=1", "--schedule=linear", "--evaluations=3",

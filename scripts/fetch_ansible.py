@@ -1,0 +1,54 @@
+"""Read the data set ansible from the installed package of that name."""
+
+import argparse
+import importlib.metadata
+import importlib.util
+from pathlib import Path
+
+import pyarrow as pa
+
+from ddro.core import tables
+from ddro.core.command import UserError, log, progress, run
+from ddro.core.files import write_table
+from ddro.corpora.ansible import INSTALL, VERSION, module_files, read_package
+from ddro.corpora.collection import Collection, add_options
+
+
+def parser() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--collections", type=Path, help="folder ansible_collections (default: the installed one)")
+    add_options(options)
+    return options
+
+
+def main(arguments: argparse.Namespace) -> None:
+    folder = arguments.collections or installed_collections()
+    files = module_files(folder)
+    documents, needs, left_out = read_package(folder, progress(files, description="modules", unit="files"))
+    rows = [vars(document) for document in documents]
+    write_table(
+        pa.Table.from_pylist(rows, tables.DOCUMENTS),
+        arguments.output / "documents.parquet",
+        tables.DOCUMENTS,
+        ["docno"],
+    )
+    collection = Collection(tolerance=0)
+    collection.left_out = left_out
+    collection.queries = {need.qid: (need.text, need.kind) for need in needs}
+    collection.judgements = {(need.qid, docno): 1 for need in needs for docno in need.docnos}
+    collection.write(arguments, "installed package", {document.docno for document in documents})
+
+
+def installed_collections() -> Path:
+    """The folder of the installed package, found without importing it; another version than the usual is told."""
+    spec = importlib.util.find_spec("ansible_collections")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError(f"the package ansible is not installed. {INSTALL}")
+    found = importlib.metadata.version("ansible")
+    if found != VERSION:
+        log.warning("ansible %s is installed; the numbers in the docs are of %s.", found, VERSION)
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+if __name__ == "__main__":
+    run(parser(), main)

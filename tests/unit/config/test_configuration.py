@@ -166,8 +166,8 @@ def test_options_of_lists_switches_and_nothing():
         (
             {"experiments": [{"dataset": "ms-marco"}]},
             "config/config.yaml: experiments[0].dataset: 'ms-marco' is not known. Did you mean msmarco? "
-            "Write one of awscli, ansible, msmarco, nq, nq_in_corpus, nq_by_id, nq_by_id_in_corpus, or describe yours under "
-            "datasets (config/README.md).",
+            "Write one of awscli, ansible, msmarco, nq, nq_in_corpus, nq_by_id, nq_by_id_in_corpus, or describe yours "
+            "under datasets (config/README.md).",
         ),
         (
             {"experiments": [{"docid": "xyz"}]},

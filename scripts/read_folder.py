@@ -23,17 +23,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.corpora.beir import read_qrels, read_records
+    from ddro.corpora.beir import read_qrels, read_queries
 
     collection = Collection(arguments.max_invalid)
-    texts = {
-        record["_id"]: record["text"].strip() for record in read_records(collection.lines(arguments.queries), "text")
-    }
-    judged = {path.stem: list(read_qrels(collection.lines(path))) for path in arguments.qrels}
-    judge(collection, texts, judged)
+    texts = dict(read_queries(collection.lines(arguments.queries)))
     kept = write_documents(collection, arguments.corpus, arguments.output)
     if not kept:
         raise UserError(f"{arguments.corpus}: holds no document.")
+    judged = {path.stem: list(read_qrels(collection.lines(path), texts, kept)) for path in arguments.qrels}
+    judge(collection, texts, judged)
     collection.write(arguments, f"own folder, judged: {', '.join(judged)}", kept)
 
 
@@ -41,23 +39,14 @@ def write_documents(collection: Collection, path: Path, output: Path) -> set[str
     """Write all documents in the order of the file; return their docnos."""
     from ddro.core.files import row_writer
     from ddro.core.tables import DOCUMENTS
-    from ddro.corpora.beir import read_records
+    from ddro.corpora.beir import read_documents
 
     kept = set()
     with row_writer(output / "documents.parquet", DOCUMENTS) as add:
-        for record in read_records(collection.lines(path), "text"):
-            metadata = record.get("metadata")
-            url = record.get("url") or (metadata.get("url") if isinstance(metadata, dict) else None) or ""
-            collection.noted["documents with an empty body"] += not record["text"].strip()
-            add(
-                {
-                    "docno": record["_id"],
-                    "url": str(url),
-                    "title": str(record.get("title") or ""),
-                    "body": record["text"],
-                }
-            )
-            kept.add(record["_id"])
+        for document in read_documents(collection.lines(path)):
+            collection.noted["documents with an empty body"] += not document["body"].strip()
+            add(document)
+            kept.add(document["docno"])
     return kept
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ddro.core.command import UserError, progress, run
-from ddro.core.lines import cant_be_kept
+from ddro.core.lines import cant_be_kept, grade_of
 from ddro.corpora.collection import Collection, add_options, judge
 
 PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
@@ -31,11 +31,16 @@ def main(arguments: argparse.Namespace) -> None:
     for kind, part in parts.items():
         for query in part.queries_iter():
             qid, text = str(query.query_id), query.default_text().strip()
-            if reason := cant_be_kept(qid, text):
+            if reason := cant_be_kept(qid, text) or (None if text else "no text"):
                 collection.left_out[f"queries with {reason}"] += 1
             else:
                 texts[qid] = text
-        judged[kind] = [(str(row.query_id), str(row.doc_id), int(row.relevance)) for row in part.qrels_iter()]
+        judged[kind] = []
+        for row in part.qrels_iter():
+            if (grade := grade_of(str(row.relevance))) is None:
+                collection.left_out[f"{kind} judgements whose grade is no whole number of at most 6 digits"] += 1
+            else:
+                judged[kind].append((str(row.query_id), str(row.doc_id), grade))
     judge(collection, texts, judged)
     documents = next(iter(parts.values()))
     kept = write_documents(collection, documents, arguments.output)

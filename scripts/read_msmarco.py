@@ -5,6 +5,7 @@ from collections.abc import Container
 from pathlib import Path
 
 from ddro.core.command import UserError, run
+from ddro.core.lines import cant_be_kept, grade_of
 from ddro.corpora.collection import Collection, add_options
 
 KINDS = ("train", "dev")
@@ -50,6 +51,8 @@ def read_queries(collection: Collection, path: Path, kind: str) -> None:
         fields = line.split("\t")
         if len(fields) != 2 or not fields[0]:
             lines.reject("not the 2 columns qid, text")
+        elif reason := cant_be_kept(fields[0]):
+            lines.reject(reason)
         elif not fields[1].strip():
             lines.reject("a query without text")
         elif fields[0] in collection.queries:
@@ -65,13 +68,13 @@ def read_qrels(collection: Collection, path: Path) -> set[str]:
     lines = collection.lines(path)
     for line in lines:
         fields = line.split()
-        if len(fields) != 4 or not fields[3].lstrip("-").isdecimal():
+        if len(fields) != 4 or (grade := grade_of(fields[3])) is None:
             lines.reject("not the 4 columns qid, 0, docno, relevance")
         elif (fields[0], fields[2]) in collection.judgements:
             lines.reject("a judgement that was there before")
         else:
-            collection.judgements[fields[0], fields[2]] = int(fields[3])
-            if int(fields[3]) > 0:
+            collection.judgements[fields[0], fields[2]] = grade
+            if grade > 0:
                 relevant.add(fields[2])
     return relevant
 

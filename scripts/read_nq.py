@@ -1,12 +1,11 @@
 """Read Natural Questions: each question with its Wikipedia page; pages of the same title or id are one document."""
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 from ddro.core.command import UserError, run
-from ddro.core.lines import cant_be_kept
+from ddro.core.lines import cant_be_kept, record_of
 from ddro.corpora.collection import Collection, add_options
 from ddro.corpora.natural_questions import Example, page_docno, page_text, parse_example
 
@@ -63,10 +62,7 @@ def read_examples(collection: Collection, path: Path) -> Iterator[Example]:
     lines = collection.lines(path)
     for line in lines:
         try:
-            record = json.loads(line)
-            example = parse_example(record if isinstance(record, dict) else {})
-        except json.JSONDecodeError:
-            lines.reject("not JSON")
+            example = parse_example(record_of(line))
         except ValueError as error:
             lines.reject(str(error))
         else:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
+import re
 import zlib
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -17,9 +19,19 @@ from ddro.core.command import UserError, log, progress
 SHOWN = 3
 """Invalid lines of a file that the log shows, and of each reason that the report lists; all are counted."""
 
+ENDS = "\ufeff\r\n"
+"""What is no part of a line: its end, Windows' or others', and the byte-order mark before the first of a file."""
+
+GRADE = re.compile(r"\s*([+-]?0*[0-9]{1,6})(?:\.0*)?\s*")
+"""Of six digits at most: trec_eval keeps a counter for each grade up to the highest."""
+
+QUOTED = re.compile(r'"(?:[^"]|"")*"')
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+GZIP = b"\x1f\x8b"
+
 
 class SourceLines:
-    """The lines of a UTF-8 text file, gzip if its name ends in .gz, without their line ends (Windows' or others').
+    """The lines of a UTF-8 text file, gzip if its name or its first bytes say so; blank ones are counted, not given.
 
     ISA-L unpacks in a thread of its own, several times as fast as zlib. After the last line, or whenever it is
     not to be believed, iterating raises a `UserError` if the file is empty, cut off or not gzip, or if more than the
@@ -29,12 +41,12 @@ class SourceLines:
     def __init__(self, path: Path, tolerance: float) -> None:
         """Remember what to read; iterating reads it."""
         self.path, self.tolerance = path, tolerance
-        self.number = 0
+        self.number = self.blank = self.header = 0
         self.rejected: Counter = Counter()
         self.examples: dict[str, list[int]] = defaultdict(list)
 
     def reject(self, reason: str) -> None:
-        """Count the current line as invalid."""
+        """Count the current line as invalid, once."""
         self.rejected[reason] += 1
         if len(self.examples[reason]) < SHOWN:
             self.examples[reason].append(self.number)
@@ -42,31 +54,37 @@ class SourceLines:
             log.warning("%s: line %d left out: %s", self.path, self.number, reason)
 
     def report(self) -> dict[str, Any]:
-        """What was read and what rejected, for the data report."""
+        """What was read and what rejected, for the data report: what isn't told of the lines was data."""
         invalid = {
             reason: {"count": count, "first_lines": self.examples[reason]} for reason, count in self.rejected.items()
         }
-        return {"file": self.path.name, "lines": self.number, "invalid": invalid}
+        skipped = {name: count for name, count in (("blank", self.blank), ("header", self.header)) if count}
+        return {"file": self.path.name, "lines": self.number, **skipped, "invalid": invalid}
 
     def __iter__(self) -> Iterator[str]:
-        """Yield each line that is UTF-8."""
-        self.number = 0
+        """Yield each line that is UTF-8 and not blank, without `ENDS`."""
+        self.number = self.blank = self.header = 0
         try:
             size = self.path.stat().st_size
             with (
                 self.path.open("rb") as packed,
-                _unpacking(packed) if self.path.suffix == ".gz" else packed as lines,
+                _unpacking(packed) if self._is_packed(packed) else packed as lines,
                 progress(description=f"read {self.path.name}", unit="MiB", total=-(-size // 2**20)) as bar,
             ):
                 while block := lines.readlines(2**16):
+                    if not self.number and block[0].startswith(UTF_16):
+                        raise UserError(f"{self.path}: the text is UTF-16. Save it as UTF-8 (iconv -f UTF-16).")
                     for line in block:
                         self.number += 1
                         try:
-                            text = line.decode()
+                            text = line.decode().strip(ENDS)
                         except UnicodeDecodeError:
                             self.reject("not UTF-8")
+                            continue
+                        if not text or text.isspace():
+                            self.blank += 1
                         else:
-                            yield text.rstrip("\r\n")
+                            yield text
                     bar.set_postfix_str(f"{self.number:,} lines", refresh=False)
                     bar.update(packed.tell() // 2**20 - bar.n)
         except FileNotFoundError as error:
@@ -76,7 +94,9 @@ class SourceLines:
                 f"{self.path}: damaged or cut off somewhere after line {self.number} ({error}). Delete it and download "
                 "it again."
             ) from error
-        if not self.number:
+        except OSError as error:
+            raise UserError(f"{self.path}: can't be read ({error.strerror or error}).") from error
+        if self.number == self.blank:
             raise UserError(f"{self.path}: the file is empty. Delete it and download it again.")
         rejected = self.rejected.total()
         if rejected > self.tolerance * self.number:
@@ -87,17 +107,52 @@ class SourceLines:
             )
         log.info("%s: %d lines, %d invalid", self.path.name, self.number, rejected)
 
+    def _is_packed(self, file: io.BufferedReader) -> bool:
+        return self.path.suffix == ".gz" or file.peek(2).startswith(GZIP)
+
 
 def cant_be_kept(docno_or_qid: str, *texts: str) -> str | None:
     """Why a document or query can't be kept, if it can't: what a TREC run or a UTF-8 file has no place for."""
+    if not docno_or_qid:
+        return "an empty id"
     if any(character.isspace() for character in docno_or_qid):
         return "white space in the id"
+    if "\0" in docno_or_qid:
+        return "a NUL character in the id"
     try:
         for text in (docno_or_qid, *texts):
             text.encode()
     except UnicodeEncodeError:
         return "half of a surrogate pair, which is no character"
     return None
+
+
+def record_of(line: str) -> dict[str, Any]:
+    """The JSON object of a line, empty for another value of JSON; a `ValueError` says that it isn't JSON."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads, or deep nesting
+        raise ValueError("not JSON") from error
+    return record if isinstance(record, dict) else {}
+
+
+def identifier_of(value: Any) -> str | None:
+    """A docno or qid of a JSON record as text: a string or an integer; None for what is neither."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        return None
+    return str(value)
+
+
+def grade_of(text: str) -> int | None:
+    """The grade of a judgement: ``1``, ``+1``, ``1.0``, ``-2``, blanks around it or none; None for what is no grade."""
+    return int(match[1]) if (match := GRADE.fullmatch(text)) else None
+
+
+def unquoted(field: str, known: Container[str] = ()) -> str:
+    """A field without the quotes that writers of csv put around it; one that is ``known`` as it stands stays."""
+    if field.startswith('"') and QUOTED.fullmatch(field) and field not in known:
+        return field[1:-1].replace('""', '"')
+    return field
 
 
 def _unpacking(packed: BinaryIO) -> BinaryIO:

@@ -2,48 +2,92 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
-from ddro.core.lines import SourceLines, cant_be_kept
+from ddro.core.lines import SourceLines, cant_be_kept, grade_of, identifier_of, record_of, unquoted
+
+HEADS = ("score", "relevance", "rel", "grade", "label")
+"""What the third column of a file of judgements may be called."""
 
 
-def read_records(lines: SourceLines, *needed: str) -> Iterator[dict[str, Any]]:
-    """Yield the records of a JSONL file that have ``_id`` and the ``needed`` texts, each ``_id`` once."""
+def read_documents(lines: SourceLines) -> Iterator[dict[str, str]]:
+    """Yield docno, url, title and body of each document; ``title``, ``url`` and ``metadata.url`` may be missing."""
+    for docno, record in _read_records(lines):
+        metadata = record.get("metadata")
+        url = record.get("url") or (metadata.get("url") if isinstance(metadata, dict) else None)
+        texts = {"url": _text(url), "title": _text(record.get("title")), "body": record["text"]}
+        if odd := [name for name, text in texts.items() if text is None]:
+            lines.reject(f"a {odd[0]} that is no text")
+        elif reason := cant_be_kept(docno, *texts.values()):
+            lines.reject(reason)
+        else:
+            yield {"docno": docno, **texts}
+
+
+def read_queries(lines: SourceLines) -> Iterator[tuple[str, str]]:
+    """Yield (qid, text) of each query."""
+    for qid, record in _read_records(lines):
+        text = record["text"].strip()
+        if not text:
+            lines.reject("a query without text")
+        elif reason := cant_be_kept(qid, text):
+            lines.reject(reason)
+        else:
+            yield qid, text
+
+
+def _read_records(lines: SourceLines) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the ``_id`` and the record of each line that has it, and a ``text``; each ``_id`` once."""
     seen: set[str] = set()
     for line in lines:
         try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            lines.reject("not JSON")
+            record = record_of(line)
+        except ValueError as error:
+            lines.reject(str(error))
             continue
-        if not isinstance(record, dict) or not str(record.get("_id", "")).strip():
-            lines.reject("no _id")
-        elif lacking := [key for key in needed if not isinstance(record.get(key), str)]:
-            lines.reject(f"no {lacking[0]}")
-        elif reason := cant_be_kept(
-            str(record["_id"]), *([json.dumps(record, ensure_ascii=False)] if "\\u" in line else [])
-        ):
-            lines.reject(reason)
-        elif str(record["_id"]) in seen:
+        name = identifier_of(record.get("_id"))
+        if not name or not name.strip():
+            lines.reject("no _id that is a text or a whole number")
+        elif not isinstance(record.get("text"), str):
+            lines.reject("no text")
+        elif name in seen:
             lines.reject("an _id that was there before")
         else:
-            seen.add(str(record["_id"]))
-            yield record | {"_id": str(record["_id"])}
+            seen.add(name)
+            yield name, record
 
 
-def read_qrels(lines: SourceLines) -> Iterator[tuple[str, str, int]]:
-    """Yield (qid, docno, relevance) of a qrels file: query-id, corpus-id, score between tabs, maybe a header."""
+def _text(value: Any) -> str | None:
+    """A field that may be missing, or a number; None for what is no text."""
+    return "" if value is None else identifier_of(value)
+
+
+def read_qrels(
+    lines: SourceLines, qids: Container[str] = (), docnos: Container[str] = ()
+) -> Iterator[tuple[str, str, int]]:
+    """Yield (qid, docno, relevance) of a qrels file: query-id, corpus-id, score between tabs, maybe a header.
+
+    Fields may be quoted as in csv, but one that is known as it stands, among ``qids`` or ``docnos``, is taken so.
+    """
     seen: set[tuple[str, str]] = set()
+    first = True
     for line in lines:
-        fields = line.split("\t")
-        if lines.number == 1 and fields[-1:] == ["score"]:
-            continue
-        if len(fields) != 3 or not fields[2].lstrip("-").isdecimal():
+        fields = [field.strip() for field in line.split("\t")]
+        score = unquoted(fields[-1])
+        if first and score.lower() in HEADS:
+            lines.header = 1
+        elif len(fields) != 3:
             lines.reject("not the 3 columns query-id, corpus-id, score")
-        elif (fields[0], fields[1]) in seen:
-            lines.reject("a judgement that was there before")
+        elif (grade := grade_of(score)) is None:
+            lines.reject("a score that is no whole number of at most 6 digits")
         else:
-            seen.add((fields[0], fields[1]))
-            yield fields[0], fields[1], int(fields[2])
+            qid, docno = unquoted(fields[0], qids), unquoted(fields[1], docnos)
+            if reason := cant_be_kept(qid) or cant_be_kept(docno):
+                lines.reject(reason)
+            elif (qid, docno) in seen:
+                lines.reject("a judgement that was there before")
+            else:
+                seen.add((qid, docno))
+                yield qid, docno, grade
+        first = False

@@ -9,6 +9,8 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ddro.core.lines import identifier_of
+
 TAG = re.compile(r"<[^<>]*>")
 HEADING = re.compile(r"<H1>(.*?)</H1>", re.DOTALL)
 PARAGRAPH = re.compile(r"<P>(.*?)</P>", re.DOTALL)
@@ -34,21 +36,19 @@ def parse_example(record: Mapping[str, Any]) -> Example:
     Raises:
         ValueError: what the record lacks.
     """
-    values = {key: record.get(key) for key in ("example_id", "question_text", "document_url")}
-    needed = {key: "" if value is None else str(value) for key, value in values.items()}
+    needed = {key: identifier_of(record.get(key)) or "" for key in ("example_id", "question_text", "document_url")}
     if lacking := [key for key, text in needed.items() if not _words(text)]:
         raise ValueError(f"no {lacking[0]}")
-    if record.get("document_text") is not None:
-        marked_up = str(record["document_text"])
+    if isinstance(record.get("document_text"), str):
+        marked_up = record["document_text"]
     else:
         try:
             marked_up = " ".join(token["token"] for token in record["document_tokens"])
         except (KeyError, TypeError) as error:
             raise ValueError("neither document_text nor document_tokens") from error
     heading = HEADING.search(marked_up)
-    title = _words(
-        str(record.get("document_title") or "") or (heading and heading.group(1)) or marked_up.split(" - Wikipedia")[0]
-    )
+    title = identifier_of(record.get("document_title")) or (heading and heading.group(1))
+    title = _words(title or marked_up.split(" - Wikipedia")[0])
     if not title or len(title) > 300:  # Wikipedia's limit is 255 bytes: more is a page, not a title
         raise ValueError("no title")
     return Example(

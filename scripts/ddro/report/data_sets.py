@@ -49,6 +49,7 @@ def _remarks(data: Report, split: Report) -> list[list[str]]:
         for file in data["files"]
         for reason, found in file["invalid"].items()
     ]
+    rows += [[f"{file['file']}: blank lines", str(file["blank"]), "-"] for file in data["files"] if file.get("blank")]
     kept = {f"(kept) {what}": count for what, count in data["noted"].items()}
     for counts in (data["left_out"], kept, split["counts"]):
         rows += [[what, str(count), "-"] for what, count in counts.items() if count]

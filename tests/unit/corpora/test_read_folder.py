@@ -85,13 +85,14 @@ def test_invalid_lines_are_listed(tmp_path):
     assert {file["file"]: file["invalid"] for file in read_json(tmp_path / "report.json")["files"]} == {
         "corpus.jsonl": {
             "not JSON": {"count": 1, "first_lines": [4]},
-            "no _id": {"count": 1, "first_lines": [5]},
+            "no _id that is a text or a whole number": {"count": 1, "first_lines": [5]},
             "no text": {"count": 1, "first_lines": [6]},
             "an _id that was there before": {"count": 1, "first_lines": [7]},
         },
-        "queries.jsonl": {"no _id": {"count": 1, "first_lines": [5]}},
+        "queries.jsonl": {"no _id that is a text or a whole number": {"count": 1, "first_lines": [5]}},
         "test.tsv": {
-            "not the 3 columns query-id, corpus-id, score": {"count": 2, "first_lines": [3, 5]},
+            "not the 3 columns query-id, corpus-id, score": {"count": 1, "first_lines": [3]},
+            "a score that is no whole number of at most 6 digits": {"count": 1, "first_lines": [5]},
             "a judgement that was there before": {"count": 1, "first_lines": [4]},
         },
     }
@@ -109,3 +110,62 @@ def test_what_cannot_be_read_is_named(tmp_path, changed, message):
     with pytest.raises(UserError, match=message):
         read(tmp_path, **changed)
     assert not (tmp_path / "report.json").exists()
+
+
+def invalid_of(folder, name):
+    (file,) = [file for file in read_json(folder / "report.json")["files"] if file["file"] == name]
+    return {reason: found["count"] for reason, found in file["invalid"].items()}
+
+
+def test_identifiers_are_texts_and_whole_numbers(tmp_path):
+    odd = [None, 4.0, True, ["D4"], {"D": 4}, "", " "]
+    corpus = [*CORPUS, {"_id": "007", "text": "x"}, {"_id": 7, "text": "x"}, {"_id": "7", "text": "x"}]
+    corpus += [{"_id": name, "text": "x"} for name in odd]
+    documents, _, _ = read(tmp_path, "--max-invalid", "0.9", corpus=corpus)
+    assert [document["docno"] for document in documents] == ["D1", "D2", "3", "007", "7"]
+    assert invalid_of(tmp_path, "corpus.jsonl") == {
+        "no _id that is a text or a whole number": len(odd),
+        "an _id that was there before": 1,
+    }
+
+
+def test_titles_and_urls_are_texts_or_missing(tmp_path):
+    rows = [
+        {"title": None, "url": None},
+        {"title": 1984, "metadata": {"url": None}},
+        {"title": ["One"]},
+        {"url": {"href": "x"}},
+        {"title": True},
+        {"metadata": {"url": 2.5}},
+        {"metadata": [1]},
+    ]
+    corpus = [*CORPUS, *({"_id": f"X{number}", "text": "x"} | row for number, row in enumerate(rows))]
+    documents, _, _ = read(tmp_path, "--max-invalid", "0.9", corpus=corpus)
+    assert [(row["docno"], row["title"], row["url"]) for row in documents[3:]] == [
+        ("X0", "", ""),
+        ("X1", "1984", ""),
+        ("X6", "", ""),
+    ]
+    assert invalid_of(tmp_path, "corpus.jsonl") == {"a title that is no text": 2, "a url that is no text": 2}
+
+
+@pytest.mark.parametrize("head", ["", "query-id\tcorpus-id\tscore\n", '\n"query-id"\t"corpus-id"\t"score"\r\n'])
+def test_judgements_as_other_programs_write_them(tmp_path, head):
+    corpus = [*CORPUS, {"_id": 'a_"b"', "text": "x"}, {"_id": '"c"', "text": "x"}, {"_id": "d", "text": "x"}]
+    lines = ["q1\tD1\t1.0", "\t", " q1\tD2 \t +2 \r", 'q2\t"a_""b"""\t"3"', '"q2"\t"c"\t-1', '"q3"\t"d"\t0', ""]
+    judged = {"test": "\ufeff" + head + "\n".join(lines) + "\n"}
+    _, _, qrels = read(tmp_path, corpus=corpus, judged=judged)
+    assert [tuple(row.values()) for row in qrels] == [
+        ("q1", "D1", 1),
+        ("q1", "D2", 2),
+        ("q2", 'a_"b"', 3),
+        ("q2", '"c"', -1),
+        ("q3", "d", 0),
+    ]
+
+
+def test_a_query_without_text_is_left_out(tmp_path):
+    _, queries, qrels = read(tmp_path, "--max-invalid", "0.9", queries=[{"_id": "q1", "text": " \n"}, *QUERIES[2:]])
+    assert [row["qid"] for row in queries] == ["q2"]
+    assert [row["qid"] for row in qrels] == ["q2"]
+    assert invalid_of(tmp_path, "queries.jsonl") == {"a query without text": 1}

@@ -3,8 +3,10 @@
 import argparse
 from pathlib import Path
 
+import pyarrow as pa
+
 from ddro.core import tables
-from ddro.core.command import UserError, run
+from ddro.core.command import UserError, log, run
 from ddro.core.files import check_foreign_key, read_table
 from ddro.training.arguments import add_optimizer_options, add_training_options, add_validation_options
 
@@ -12,7 +14,16 @@ from ddro.training.arguments import add_optimizer_options, add_training_options,
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--stage", choices=tables.STAGES, required=True, help="name of the stage, for the log")
-    options.add_argument("--instances", type=Path, required=True, help="training instances (Parquet)")
+    options.add_argument(
+        "--instances", type=Path, nargs="+", required=True, help="training instances, of one stage a file (Parquet)"
+    )
+    options.add_argument(
+        "--replay",
+        nargs="*",
+        choices=tables.STAGES,
+        default=[],
+        help="stages whose instances are there too, for the log",
+    )
     options.add_argument("--initial", type=Path, required=True, help="model folder to start from")
     options.add_argument("--tied-head", action=argparse.BooleanOptionalAction, required=True, help="keep the head tied")
     options.add_argument("--warmup-share", type=float, required=True, help="share of the steps that warm up")
@@ -43,13 +54,8 @@ def main(arguments: argparse.Namespace) -> None:
     set_seed(arguments.seed)
     checkpoints = Checkpoints(arguments.output, identity(__file__, arguments))
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
-    instances = read_table(arguments.instances, tables.INSTANCES)
-    if not instances.num_rows:
-        raise UserError(
-            f"{arguments.instances}: stage {arguments.stage} has no instances. Its texts come from the recipe's "
-            "section instances, from doc2query.per_document, or from the training queries' judgements."
-        )
-    check_foreign_key(instances, arguments.instances, "docno", docids["docno"], str(arguments.docids))
+    instances = pa.concat_tables([read_instances(path, arguments, docids) for path in arguments.instances])
+    log.info("%d instances, of %s", instances.num_rows, " and ".join([*arguments.replay, arguments.stage]))
     documents = pc.index_in(instances["docno"], docids["docno"].combine_chunks())
     model, tokenizer = load(arguments.initial, dropout_rate=arguments.dropout)
     tokens = docids["tokens"].to_pylist()
@@ -77,6 +83,18 @@ def main(arguments: argparse.Namespace) -> None:
     add_callbacks(trainer, arguments.stage, checkpoint_minutes=arguments.checkpoint_minutes)
     train_with_checkpoints(trainer, checkpoints)
     finish(trainer, tokenizer, arguments.stage, arguments.output, checkpoints)
+
+
+def read_instances(path: Path, arguments: argparse.Namespace, docids: pa.Table) -> pa.Table:
+    """The instances of one file, checked."""
+    instances = read_table(path, tables.INSTANCES)
+    if not instances.num_rows:
+        raise UserError(
+            f"{path}: stage {arguments.stage} has no instances there. Its texts come from the recipe's "
+            "section instances, from doc2query.per_document, or from the training queries' judgements."
+        )
+    check_foreign_key(instances, path, "docno", docids["docno"], str(arguments.docids))
+    return instances
 
 
 if __name__ == "__main__":

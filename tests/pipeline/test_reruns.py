@@ -67,6 +67,17 @@ CASES = {
     "nothing": ([], [], set()),
     "beta": ([edit(DEMO, "beta: 2.0", "beta: 0.4")], [], DDRO),
     "the number of negatives": ([edit(DEMO, "per_query: 4", "per_query: 5")], [], NEGATIVES | DDRO),
+    "a stage that is replayed": (
+        [
+            edit(
+                DEMO,
+                "    finetune:\n      epochs: 6 # ours\n",
+                "    finetune:\n      epochs: 6 # ours\n      replay: [pretrain]\n",
+            )
+        ],
+        [],
+        {"train_sft.finetune"} | RANKING_OF_SFT | RANKING_FOR_NEGATIVES | NEGATIVES | DDRO,
+    ),
     "a setting of PQ": ([edit(DEMO, "centroids: 256", "centroids: 128")], [], {"train_pq_codebook"} | DOCIDS),
     "BM25 of the negatives": (
         [edit(DEMO, "  mining:\n    k1: 0.82", "  mining:\n    k1: 0.9")],

@@ -137,6 +137,13 @@ def model_before(wildcards):
     return f"results/{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}/sft/{stages[place - 1]}"
 
 
+def instances_to_learn(wildcards):
+    """An input function: the instances of a stage, and of those that it replays."""
+    folder = f"results/{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}/instances"
+    replayed = experiment_of(wildcards).settings["sft"]["stages"][wildcards.stage].get("replay", [])
+    return [f"{folder}/{stage}.parquet" for stage in STAGES if stage == wildcards.stage or stage in replayed]
+
+
 def model_of(system=None):
     """An input function: the folder of the system's model; without a name, of the wildcard ``system``."""
 

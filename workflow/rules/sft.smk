@@ -33,7 +33,7 @@ rule build_instances:
 
 rule train_sft:
     input:
-        instances="results/{dataset}/{docid}/{recipe}/instances/{stage}.parquet",
+        instances=instances_to_learn,
         initial=model_before,
         docids="results/{dataset}/{docid}/docids.parquet",
         queries="results/{dataset}/queries.parquet",

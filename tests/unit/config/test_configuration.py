@@ -104,6 +104,7 @@ def test_a_recipe_that_leaves_out_keys_has_defaults():
     assert settings_of("msmarco", "pq", "none", none={})["sft"]["stages"]["search_pretrain"] == {
         "epochs": 20,
         "learning_rate": 1e-3,
+        "replay": [],
     }
 
 
@@ -239,6 +240,10 @@ def test_all_mistakes_are_told_one_a_line():
         (
             {"sft": {"shared": {"schedule": "cosin"}}},
             "sft.shared.schedule: 'cosin' is not known. Did you mean cosine? Write one of linear, cosine, constant.",
+        ),
+        (
+            {"sft": {"stages": {"search_pretrain": {"replay": ["finetune"]}}}},
+            "sft.stages.search_pretrain.replay[0]: 'finetune' is not known. Write one of pretrain.",
         ),
         (
             {"overrides": {"nqq": {}}},

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from safetensors.torch import load_file
 
@@ -219,6 +220,18 @@ def test_two_processes_train_as_one(step, machines, root, data, processes, train
     logs = [read_training_log(tmp_path / str(count) / "training_log.jsonl") for count in (1, 2)]
     losses = [[record["loss"] for record in records if "loss" in record] for records in logs]
     assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_stage_learns_from_the_instances_that_it_replays_too(data, tmp_path):
+    import train_sft
+
+    _, arguments = command(data, "finetune", data / "model", tmp_path / "finetune")
+    half = pq.read_table(data / "instances.parquet").slice(0, 24)
+    write_table(half, tmp_path / "pretrain.parquet", tables.INSTANCES)
+    both = [f"{data}/instances.parquet", str(tmp_path / "pretrain.parquet")]
+    replay = ["--epochs=1", "--evaluations=1", "--replay", "pretrain", "--instances", *both]
+    train_sft.main(train_sft.parser().parse_args([*arguments, *replay]))
+    assert read_training_log(tmp_path / "finetune/training_log.jsonl")[-1]["step"] == (48 + 24) / 4
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from html import escape
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ddro.core.text import words
-from ddro.doc2query.shards import corpus_documents, corpus_file, query_rows
+from ddro.doc2query.shards import corpus_file, with_queries
 
 SAMPLES = 10
 """Documents whose queries are shown."""
@@ -25,13 +24,7 @@ def with_documents(pseudo_queries: Path, corpus: Path) -> Iterator[tuple[dict[st
     """
     total = corpus_file(corpus).metadata.num_rows
     shown = set(np.linspace(0, total - 1, min(SAMPLES, total)).astype(int).tolist())
-    groups = groupby(query_rows(pseudo_queries), key=lambda row: row["docno"])
-    docno, rows = next(groups, (None, iter(())))
-    for number, document in enumerate(corpus_documents(corpus)):
-        texts: list[str] = []
-        if docno == document["docno"]:
-            texts = [row["text"] for row in rows]
-            docno, rows = next(groups, (None, iter(())))
+    for number, (document, texts) in enumerate(with_queries(pseudo_queries, corpus)):
         yield document, texts, number in shown
 
 

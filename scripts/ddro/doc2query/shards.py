@@ -177,6 +177,23 @@ def query_rows(path: Path) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
+def with_queries(pseudo_queries: Path, corpus: Path) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Yield each document of the corpus (docno, title, body) with its pseudo queries.
+
+    Both tables are in the order of the corpus; memory holds a few documents.
+    """
+    groups = groupby(query_rows(pseudo_queries), key=lambda row: row["docno"])
+    docno, rows = next(groups, (None, iter(())))
+    for document in corpus_documents(corpus):
+        texts: list[str] = []
+        if docno == document["docno"]:
+            texts = [row["text"] for row in rows]
+            docno, rows = next(groups, (None, iter(())))
+        yield document, texts
+    if docno is not None:
+        raise UserError(f"{pseudo_queries}: the queries of {docno!r} are not in the order of {corpus}. Make it anew.")
+
+
 def sampled_rows(total: int, size: int) -> np.ndarray:
     """bool [total]: ``size`` rows, or all if there are fewer, spread evenly."""
     chosen = np.zeros(total, bool)

@@ -11,7 +11,8 @@ import index_bm25
 import search_bm25
 from ddro.core.command import UserError
 from ddro.core.files import read_table, write_table
-from ddro.core.tables import CORPUS, QUERIES, RUN
+from ddro.core.tables import CORPUS, PSEUDO_QUERIES, QUERIES, RUN
+from ddro.retrieval.bm25 import Searcher
 
 # Five documents of 3, 5, 2, 2 and 2 terms, 2.8 on average. d5 stands before d4, whose text is the same.
 DOCUMENTS = [
@@ -140,6 +141,32 @@ def test_the_same_bytes_every_time_for_any_number_of_threads(tmp_path):
         "run1",
         "run3",
     ]
+
+
+def test_documents_expanded_with_their_pseudo_queries(tmp_path, root):
+    """Two documents by hand: `beta` and `zeta` stand in d1 only in its pseudo queries."""
+    write_corpus(tmp_path / "corpus.parquet", [("d1", "Alpha", "gamma"), ("d2", "Alpha", "delta")])
+    rows = [{"docno": "d1", "rank": rank, "text": text} for rank, text in [(1, "what is beta"), (2, "beta zeta")]]
+    write_table(pa.Table.from_pylist(rows, PSEUDO_QUERIES), tmp_path / "pseudo.parquet", PSEUDO_QUERIES)
+    expand = ["--pseudo-queries", tmp_path / "pseudo.parquet", "--output", tmp_path / "index"]
+    done = start(root, "index_bm25.py", "--corpus", tmp_path / "corpus.parquet", *expand)
+    assert done.returncode == 0, done.stderr
+    searcher = Searcher(tmp_path / "index", k1=0.9, b=0.4)
+    found = {}
+    for query in ("beta", "zeta", "delta", "alpha"):
+        numbers, scores = searcher.search(query, 10)
+        docnos = searcher.docnos.take(pa.array(numbers)).to_pylist()
+        found[query] = dict(zip(docnos, map(float, scores), strict=True))
+    assert {query: set(docnos) for query, docnos in found.items()} == {
+        "beta": {"d1"},
+        "zeta": {"d1"},
+        "delta": {"d2"},
+        "alpha": {"d1", "d2"},
+    }
+    # d1: alpha gamma what beta beta zeta, 6 terms ("is" is no term); d2: alpha delta, 2 terms; mean 4.
+    idf = np.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
+    assert found["beta"]["d1"] == pytest.approx(idf * 2 / (2 + 0.9 * (1 - 0.4 + 0.4 * 6 / 4)), rel=1e-6)
+    assert found["delta"]["d2"] == pytest.approx(idf * 1 / (1 + 0.9 * (1 - 0.4 + 0.4 * 2 / 4)), rel=1e-6)
 
 
 def test_an_empty_corpus_or_one_without_text_is_named_and_leaves_no_index(tmp_path, root):

@@ -68,13 +68,7 @@ CASES = {
     "beta": ([edit(DEMO, "beta: 2.0", "beta: 0.4")], [], DDRO),
     "the number of negatives": ([edit(DEMO, "per_query: 4", "per_query: 5")], [], NEGATIVES | DDRO),
     "a stage that is replayed": (
-        [
-            edit(
-                DEMO,
-                "    finetune:\n      epochs: 6 # ours\n",
-                "    finetune:\n      epochs: 6 # ours\n      replay: [pretrain]\n",
-            )
-        ],
+        [edit(DEMO, "      replay: [] # as recipes/paper.yaml\n\n", "      replay: [pretrain]\n\n")],
         [],
         {"train_sft.finetune"} | RANKING_OF_SFT | RANKING_FOR_NEGATIVES | NEGATIVES | DDRO,
     ),

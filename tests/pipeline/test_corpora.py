@@ -102,9 +102,9 @@ def test_without_training_judgements_pseudo_queries_train(project):
         "rank_for_negatives.train",
         "mine_negatives.train",
         "build_instances.finetune",
-        "quote_documents",  # of which train_ddro takes both kinds
+        "make_document_queries",  # of which train_ddro takes both kinds
     }
-    assert {"search_bm25.test", "mine_negatives.validation", "judge_pseudo_queries", "evaluate.sft.test"} <= set(used)
+    assert {"search_bm25.test", "mine_negatives.validation", "make_training_queries", "evaluate.sft.test"} <= set(used)
 
 
 def question(number: int, page: int) -> dict:

@@ -45,9 +45,9 @@ def snakemake(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
 
 
-def dry_run(config: str, folder: Path) -> Plan:
+def dry_run(config: str, folder: Path, target: str = "all") -> Plan:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = snakemake("--dry-run", "--forceall", "--configfile", config, folder=folder)
+    done = snakemake(target, "--dry-run", "--forceall", "--configfile", config, folder=folder)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode == 0, done.stderr
     output = done.stdout + done.stderr
@@ -97,7 +97,7 @@ def test_the_jobs_of_each_configuration(plan):
     }
     if name == "config":
         data_sets, experiments = 1, 1
-        others = {"fetch_awscli": 1, "initialise_model": 1, "quote_documents": 1, "rank_for_negatives": 2}
+        others = {"fetch_awscli": 1, "initialise_model": 1, "make_document_queries": 1, "rank_for_negatives": 2}
     else:
         data_sets, experiments = 2, 4
         others = {"fetch_file": 7, "read_msmarco": 1, "read_nq": 1, "fetch_model": 2, "fetch_embedding_model": 2}
@@ -139,8 +139,22 @@ def test_a_plan_takes_less_than_ten_seconds(plan):
 
 def test_the_scripts_understand_their_commands(plan, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
-    for command in plan[1].commands:
-        name, options = re.search(r"python scripts/(\w+)\.py (.*?)\)? 2>&1 \| tee ", command).groups()
+    understand(plan[1].commands)
+
+
+@pytest.mark.parametrize("target", ["export", "published", "ablation"])
+@pytest.mark.parametrize("config", ["config", "paper", "ablation"])
+def test_the_other_targets_are_planned_and_their_commands_understood(config, target, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    plan = dry_run(f"config/{config}.yaml", tmp_path, target)
+    assert plan.jobs[target] == 1
+    understand(plan.commands)
+
+
+def understand(commands: list[str]) -> None:
+    """Let each script parse its command line."""
+    for command in commands:
+        name, options = re.search(rf"python {ROOT}/scripts/(\w+)\.py (.*?)\)? 2>&1 \| tee ", command).groups()
         spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / f"scripts/{name}.py")
         script = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(script)
@@ -149,7 +163,7 @@ def test_the_scripts_understand_their_commands(plan, monkeypatch):
 
 def test_every_key_of_a_recipe_reaches_a_rule():
     text = "".join(path.read_text() for path in RULE_FILES)
-    asked = re.findall(r'"([a-z][\w.{}]*)"', "".join(re.findall(r"settings?\(([^)]*)\)", text)))
+    asked = re.findall(r'"([a-z][\w.{}]*)"', "".join(re.findall(r"recipe_(?:options|value)\(([^)]*)\)", text)))
     asked = {path.replace("{stage}", stage) for path in asked for stage in ("pretrain", "search_pretrain", "finetune")}
     schema = yaml.safe_load((ROOT / "workflow/schemas/recipe.schema.yaml").read_text())
 
@@ -166,12 +180,12 @@ def test_a_rule_has_all_that_belongs_to_it(name):
     text = RULES[name]
     for keyword in ("output", "params", "log", "benchmark", "conda", "message", "shell"):
         assert re.search(rf"^    {keyword}:", text, flags=re.MULTILINE), f"{name} has no {keyword}"
-    assert f'code=code("{name}")' in text
-    assert f"python scripts/{name}.py" in text
+    assert f'**script("{name}")' in text
+    assert "python {params.script}" in text
     assert "2>&1 | tee {log}" in text
     assert "retries" not in text
     for kind in ("logs", "benchmarks"):
-        (path,) = re.findall(rf'"results/{kind}/(.*)\.(?:log|tsv)"', text)
+        (path,) = re.findall(rf'"<{kind}>/(.*)\.(?:log|tsv)"', text)
         assert path.split("/")[-1].split(".")[0] == name
 
 

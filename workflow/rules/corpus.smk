@@ -8,19 +8,19 @@ rule fetch_awscli:
         qrels="results/awscli/raw/qrels.parquet",
         report="results/awscli/data_report.json",
     log:
-        "results/logs/awscli/fetch_awscli.log",
+        "<logs>/awscli/fetch_awscli.log",
     benchmark:
-        "results/benchmarks/awscli/fetch_awscli.tsv"
+        "<benchmarks>/awscli/fetch_awscli.tsv"
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("fetch_awscli"),
+        **script("fetch_awscli"),
         folder=subpath(output.documents, parent=True),
     message:
         "Reading the reference texts and examples of the package awscli"
     shell:
-        "python scripts/fetch_awscli.py --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        "python {params.script} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
 
 
 rule fetch_ansible:
@@ -30,28 +30,28 @@ rule fetch_ansible:
         qrels="results/ansible/raw/qrels.parquet",
         report="results/ansible/data_report.json",
     log:
-        "results/logs/ansible/fetch_ansible.log",
+        "<logs>/ansible/fetch_ansible.log",
     benchmark:
-        "results/benchmarks/ansible/fetch_ansible.tsv"
+        "<benchmarks>/ansible/fetch_ansible.tsv"
     localrule: True
     conda:
         "../../envs/ansible.yaml"
     params:
-        code=code("fetch_ansible"),
+        **script("fetch_ansible"),
         folder=subpath(output.documents, parent=True),
     message:
         "Reading the documentation and examples of the modules of the package ansible"
     shell:
-        "python scripts/fetch_ansible.py --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        "python {params.script} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
 
 
 rule fetch_file:
     output:
         "results/{dataset}/download/{file}",
     log:
-        "results/logs/{dataset}/fetch_file.{file}.log",
+        "<logs>/{dataset}/fetch_file.{file}.log",
     benchmark:
-        "results/benchmarks/{dataset}/fetch_file.{file}.tsv"
+        "<benchmarks>/{dataset}/fetch_file.{file}.tsv"
     wildcard_constraints:
         dataset=one_of(DATASETS),
         file=one_of(file["name"] for dataset in DATASETS.values() for file in dataset["files"]),
@@ -59,13 +59,13 @@ rule fetch_file:
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("fetch_file"),
+        **script("fetch_file"),
         checksums=checksums,
         source=source,
     message:
         "{wildcards.dataset}: fetching {wildcards.file}"
     shell:
-        "python scripts/fetch_file.py {params.source} {params.checksums} --output {output} 2>&1 | tee {log}"
+        "python {params.script} {params.source} {params.checksums} --output {output} 2>&1 | tee {log}"
 
 
 rule read_msmarco:
@@ -81,21 +81,21 @@ rule read_msmarco:
         qrels="results/{dataset}/raw/qrels.parquet",
         report="results/{dataset}/data_report.json",
     log:
-        "results/logs/{dataset}/read_msmarco.log",
+        "<logs>/{dataset}/read_msmarco.log",
     benchmark:
-        "results/benchmarks/{dataset}/read_msmarco.tsv"
+        "<benchmarks>/{dataset}/read_msmarco.tsv"
     wildcard_constraints:
-        dataset=read_by("msmarco"),
+        dataset=datasets_read_by("msmarco"),
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("read_msmarco"),
-        settings=dataset_settings("max_invalid", "expected"),
+        **script("read_msmarco"),
+        settings=dataset_options("max_invalid", "expected"),
         folder=subpath(output.documents, parent=True),
     message:
         "{wildcards.dataset}: reading documents, queries and judgements of MS MARCO"
     shell:
-        "python scripts/read_msmarco.py --documents {input.documents}"
+        "python {params.script} --documents {input.documents}"
         " --train-queries {input.train_queries} --train-qrels {input.train_qrels}"
         " --dev-queries {input.dev_queries} --dev-qrels {input.dev_qrels}"
         " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
@@ -111,48 +111,48 @@ rule read_nq:
         qrels="results/{dataset}/raw/qrels.parquet",
         report="results/{dataset}/data_report.json",
     log:
-        "results/logs/{dataset}/read_nq.log",
+        "<logs>/{dataset}/read_nq.log",
     benchmark:
-        "results/benchmarks/{dataset}/read_nq.tsv"
+        "<benchmarks>/{dataset}/read_nq.tsv"
     wildcard_constraints:
-        dataset=read_by("nq"),
+        dataset=datasets_read_by("nq"),
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("read_nq"),
-        settings=dataset_settings("by", "dev_queries", "max_invalid", "expected"),
+        **script("read_nq"),
+        settings=dataset_options("by", "dev_queries", "max_invalid", "expected"),
         folder=subpath(output.documents, parent=True),
     message:
         "{wildcards.dataset}: reading pages, questions and which answers which of Natural Questions"
     shell:
-        "python scripts/read_nq.py --train {input.train} --dev {input.dev}"
+        "python {params.script} --train {input.train} --dev {input.dev}"
         " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
 
 
 rule read_folder:
     input:
-        unpack(folder_of),
+        unpack(files_of_folder),
     output:
         documents="results/{dataset}/raw/documents.parquet",
         queries="results/{dataset}/raw/queries.parquet",
         qrels="results/{dataset}/raw/qrels.parquet",
         report="results/{dataset}/data_report.json",
     log:
-        "results/logs/{dataset}/read_folder.log",
+        "<logs>/{dataset}/read_folder.log",
     benchmark:
-        "results/benchmarks/{dataset}/read_folder.tsv"
+        "<benchmarks>/{dataset}/read_folder.tsv"
     wildcard_constraints:
-        dataset=read_by("folder"),
+        dataset=datasets_read_by("folder"),
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("read_folder"),
-        settings=dataset_settings("max_invalid"),
+        **script("read_folder"),
+        settings=dataset_options("max_invalid"),
         folder=subpath(output.documents, parent=True),
     message:
         "{wildcards.dataset}: reading documents, queries and judgements of the folder"
     shell:
-        "python scripts/read_folder.py --corpus {input.corpus:q} --queries {input.queries:q} --qrels {input.qrels:q}"
+        "python {params.script} --corpus {input.corpus:q} --queries {input.queries:q} --qrels {input.qrels:q}"
         " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
 
 
@@ -163,23 +163,22 @@ rule read_ir_datasets:
         qrels="results/{dataset}/raw/qrels.parquet",
         report="results/{dataset}/data_report.json",
     log:
-        "results/logs/{dataset}/read_ir_datasets.log",
+        "<logs>/{dataset}/read_ir_datasets.log",
     benchmark:
-        "results/benchmarks/{dataset}/read_ir_datasets.tsv"
+        "<benchmarks>/{dataset}/read_ir_datasets.tsv"
     wildcard_constraints:
-        dataset=read_by("ir_datasets"),
+        dataset=datasets_read_by("ir_datasets"),
     localrule: True
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("read_ir_datasets"),
-        settings=dataset_settings("ir_datasets", "max_invalid"),
+        **script("read_ir_datasets"),
+        settings=dataset_options("ir_datasets", "max_invalid"),
         folder=subpath(output.documents, parent=True),
     message:
         "{wildcards.dataset}: reading a data set of the catalogue of ir_datasets"
     shell:
-        "python scripts/read_ir_datasets.py"
-        " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        "python {params.script}" " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
 
 
 rule sample_corpus:
@@ -190,19 +189,19 @@ rule sample_corpus:
     output:
         "results/{dataset}/corpus.parquet",
     log:
-        "results/logs/{dataset}/sample_corpus.log",
+        "<logs>/{dataset}/sample_corpus.log",
     benchmark:
-        "results/benchmarks/{dataset}/sample_corpus.tsv"
+        "<benchmarks>/{dataset}/sample_corpus.tsv"
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("sample_corpus"),
-        settings=settings("corpus"),
-        keep=dataset_settings("keep"),
+        **script("sample_corpus"),
+        settings=recipe_options("corpus"),
+        keep=dataset_options("keep"),
     message:
         "{wildcards.dataset}: choosing the documents with most judged queries"
     shell:
-        "python scripts/sample_corpus.py --documents {input.documents} --queries {input.queries}"
+        "python {params.script} --documents {input.documents} --queries {input.queries}"
         " --qrels {input.qrels} {params.settings} {params.keep} --output {output} 2>&1 | tee {log}"
 
 
@@ -216,18 +215,18 @@ rule split_queries:
         qrels="results/{dataset}/qrels.parquet",
         report="results/{dataset}/split_report.json",
     log:
-        "results/logs/{dataset}/split_queries.log",
+        "<logs>/{dataset}/split_queries.log",
     benchmark:
-        "results/benchmarks/{dataset}/split_queries.tsv"
+        "<benchmarks>/{dataset}/split_queries.tsv"
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("split_queries"),
-        settings=settings("split"),
-        training=dataset_settings("training"),
+        **script("split_queries"),
+        settings=recipe_options("split"),
+        training=dataset_options("training"),
     message:
         "{wildcards.dataset}: splitting the queries into train, validation and test"
     shell:
-        "python scripts/split_queries.py --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
+        "python {params.script} --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
         " {params.settings} {params.training} --output-queries {output.queries} --output-qrels {output.qrels}"
         " --report {output.report} 2>&1 | tee {log}"

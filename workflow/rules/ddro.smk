@@ -1,26 +1,26 @@
 """Direct Document Relevance Optimization: from BM25's rankings to pairs, and to a model that prefers relevant docids."""
 
 
-rule quote_documents:
+rule make_document_queries:
     input:
         corpus="results/{dataset}/corpus.parquet",
-        queries=training("queries"),
-        qrels=training("qrels"),
+        queries=training_table("queries"),
+        qrels=training_table("qrels"),
     output:
         queries="results/{dataset}/documents/queries.parquet",
         qrels="results/{dataset}/documents/qrels.parquet",
     log:
-        "results/logs/{dataset}/quote_documents.log",
+        "<logs>/{dataset}/make_document_queries.log",
     benchmark:
-        "results/benchmarks/{dataset}/quote_documents.tsv"
+        "<benchmarks>/{dataset}/make_document_queries.tsv"
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("quote_documents"),
+        **script("make_document_queries"),
     message:
         "{wildcards.dataset}: taking titles and first sentences for queries"
     shell:
-        "python scripts/quote_documents.py --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
+        "python {params.script} --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
         " --output-queries {output.queries} --output-qrels {output.qrels} 2>&1 | tee {log}"
 
 
@@ -29,52 +29,52 @@ rule rank_for_negatives:
         model=model_of("sft"),
         trie="results/{dataset}/{docid}/trie.safetensors",
         docids="results/{dataset}/{docid}/docids.parquet",
-        queries=queries_of_split("queries"),
+        queries=table_of_split("queries"),
     output:
-        "results/{dataset}/{docid}/{recipe}/negatives/{split}.ranking.parquet",
+        "results/<experiment>/negatives/{split}.ranking.parquet",
     log:
-        "results/logs/{dataset}/{docid}/{recipe}/rank_for_negatives.{split}.log",
+        "<logs>/<experiment>/rank_for_negatives.{split}.log",
     benchmark:
-        "results/benchmarks/{dataset}/{docid}/{recipe}/rank_for_negatives.{split}.tsv"
+        "<benchmarks>/<experiment>/rank_for_negatives.{split}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 16
     params:
-        code=code("rank_for_negatives"),
-        settings=settings("negatives.beams", "decoding.max_query_tokens", "decoding.precision"),
+        **script("rank_for_negatives"),
+        settings=recipe_options("negatives.beams", "decoding.max_query_tokens", "decoding.precision"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: ranking for the {wildcards.split} queries, to choose negatives"
     shell:
-        "python scripts/rank_for_negatives.py --model {input.model} --trie {input.trie} --docids {input.docids}"
+        "python {params.script} --model {input.model} --trie {input.trie} --docids {input.docids}"
         " --queries {input.queries} --split {wildcards.split} {params.settings} --output {output} 2>&1 | tee {log}"
 
 
 rule mine_negatives:
     input:
         run="results/{dataset}/bm25/{split}.run.parquet",
-        queries=queries_of_split("queries"),
-        qrels=queries_of_split("qrels"),
+        queries=table_of_split("queries"),
+        qrels=table_of_split("qrels"),
         docids="results/{dataset}/{docid}/docids.parquet",
         ranking=branch(
-            setting("negatives.beams"),
-            then="results/{dataset}/{docid}/{recipe}/negatives/{split}.ranking.parquet",
+            recipe_value("negatives.beams"),
+            then="results/<experiment>/negatives/{split}.ranking.parquet",
         ),
     output:
-        "results/{dataset}/{docid}/{recipe}/negatives/{split}.parquet",
+        "results/<experiment>/negatives/{split}.parquet",
     log:
-        "results/logs/{dataset}/{docid}/{recipe}/mine_negatives.{split}.log",
+        "<logs>/<experiment>/mine_negatives.{split}.log",
     benchmark:
-        "results/benchmarks/{dataset}/{docid}/{recipe}/mine_negatives.{split}.tsv"
+        "<benchmarks>/<experiment>/mine_negatives.{split}.tsv"
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("mine_negatives"),
-        ranking=optional("ranking"),
-        settings=settings("negatives.per_query", "negatives.strata", "seed"),
+        **script("mine_negatives"),
+        ranking=input_options("ranking"),
+        settings=recipe_options("negatives.per_query", "negatives.strata", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: drawing negatives for the {wildcards.split} queries"
     shell:
-        "python scripts/mine_negatives.py --run {input.run} --queries {input.queries} --qrels {input.qrels}"
+        "python {params.script} --run {input.run} --queries {input.queries} --qrels {input.qrels}"
         " --docids {input.docids} --split {wildcards.split} {params.ranking} {params.settings} --output {output}"
         " 2>&1 | tee {log}"
 
@@ -83,16 +83,16 @@ rule train_ddro:
     input:
         initial=model_of("sft"),
         negatives=pairs_to_learn,
-        validation_negatives="results/{dataset}/{docid}/{recipe}/negatives/validation.parquet",
+        validation_negatives="results/<experiment>/negatives/validation.parquet",
         docids="results/{dataset}/{docid}/docids.parquet",
-        queries=queries_of_pairs("queries"),
-        qrels=queries_of_pairs("qrels"),
+        queries=table_of_pairs("queries"),
+        qrels=table_of_pairs("qrels"),
     output:
-        directory("results/{dataset}/{docid}/{recipe}/ddro"),
+        directory("results/<experiment>/ddro"),
     log:
-        "results/logs/{dataset}/{docid}/{recipe}/train_ddro.log",
+        "<logs>/<experiment>/train_ddro.log",
     benchmark:
-        "results/benchmarks/{dataset}/{docid}/{recipe}/train_ddro.tsv"
+        "<benchmarks>/<experiment>/train_ddro.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 16
@@ -101,12 +101,12 @@ rule train_ddro:
         device_batch=0,
         launcher="",
     params:
-        code=code("train_ddro"),
-        settings=settings("ddro", "decoding.max_query_tokens", "seed"),
+        **script("train_ddro"),
+        settings=recipe_options("ddro", "decoding.max_query_tokens", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: optimizing document relevance"
     shell:
-        "{resources.launcher} python scripts/train_ddro.py --initial {input.initial} --negatives {input.negatives}"
+        "{resources.launcher} python {params.script} --initial {input.initial} --negatives {input.negatives}"
         " --validation-negatives {input.validation_negatives} --docids {input.docids} --queries {input.queries}"
         " --qrels {input.qrels} {params.settings} --processes {resources.gpu}"
         " --device-batch-size {resources.device_batch} --output {output} 2>&1 | tee {log}"

@@ -10,14 +10,14 @@ use rule fetch_model as fetch_doc2query with:
     output:
         directory("results/{dataset}/doc2query_base"),
     log:
-        "results/logs/{dataset}/fetch_doc2query.log",
+        "<logs>/{dataset}/fetch_doc2query.log",
     benchmark:
-        "results/benchmarks/{dataset}/fetch_doc2query.tsv"
+        "<benchmarks>/{dataset}/fetch_doc2query.tsv"
     wildcard_constraints:
-        dataset=one_of(experiment.dataset for experiment in EXPERIMENTS),
+        dataset=one_of(RECIPE_OF),
     params:
-        code=code("fetch_model"),
-        settings=settings("doc2query.source", "doc2query.revision"),
+        **script("fetch_model"),
+        settings=recipe_options("doc2query.source", "doc2query.revision"),
     message:
         "{wildcards.dataset}: fetching a model that writes queries"
 
@@ -28,22 +28,22 @@ rule finetune_doc2query:
         queries="results/{dataset}/queries.parquet",
         qrels="results/{dataset}/qrels.parquet",
         model=branch(
-            setting("doc2query.source"),
+            recipe_value("doc2query.source"),
             cases={"base": "results/{dataset}/model"},
             otherwise="results/{dataset}/doc2query_base",
         ),
     output:
         directory("results/{dataset}/doc2query"),
     log:
-        "results/logs/{dataset}/finetune_doc2query.log",
+        "<logs>/{dataset}/finetune_doc2query.log",
     benchmark:
-        "results/benchmarks/{dataset}/finetune_doc2query.tsv"
+        "<benchmarks>/{dataset}/finetune_doc2query.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 16
     params:
-        code=code("finetune_doc2query"),
-        settings=settings(
+        **script("finetune_doc2query"),
+        settings=recipe_options(
             "doc2query.epochs",
             "doc2query.learning_rate",
             "doc2query.batch_size",
@@ -58,7 +58,7 @@ rule finetune_doc2query:
     message:
         "{wildcards.dataset}: training a model to write the queries of a document"
     shell:
-        "python scripts/finetune_doc2query.py --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
+        "python {params.script} --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
         " --model {input.model} {params.settings} --output {output} 2>&1 | tee {log}"
 
 
@@ -69,15 +69,15 @@ rule generate_pseudo_queries:
     output:
         "results/{dataset}/pseudo_queries/{scatteritem}.parquet",
     log:
-        "results/logs/{dataset}/generate_pseudo_queries.{scatteritem}.log",
+        "<logs>/{dataset}/generate_pseudo_queries.{scatteritem}.log",
     benchmark:
-        "results/benchmarks/{dataset}/generate_pseudo_queries.{scatteritem}.tsv"
+        "<benchmarks>/{dataset}/generate_pseudo_queries.{scatteritem}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 16
     params:
-        code=code("generate_pseudo_queries"),
-        settings=settings(
+        **script("generate_pseudo_queries"),
+        settings=recipe_options(
             "doc2query.engine",
             "doc2query.max_document_tokens",
             "doc2query.max_query_tokens",
@@ -90,7 +90,7 @@ rule generate_pseudo_queries:
     message:
         "{wildcards.dataset}: writing pseudo queries for each document, part {wildcards.scatteritem}"
     shell:
-        "python scripts/generate_pseudo_queries.py --corpus {input.corpus} --model {input.model}"
+        "python {params.script} --corpus {input.corpus} --model {input.model}"
         " --shard {wildcards.scatteritem} {params.settings} --output {output} 2>&1 | tee {log}"
 
 
@@ -101,44 +101,44 @@ rule gather_pseudo_queries:
     output:
         "results/{dataset}/pseudo_queries.parquet",
     log:
-        "results/logs/{dataset}/gather_pseudo_queries.log",
+        "<logs>/{dataset}/gather_pseudo_queries.log",
     benchmark:
-        "results/benchmarks/{dataset}/gather_pseudo_queries.tsv"
+        "<benchmarks>/{dataset}/gather_pseudo_queries.tsv"
     wildcard_constraints:
-        dataset=one_of(WRITTEN),
+        dataset=one_of(RECIPE_OF.keys() - QUERIES_GIVEN),
     conda:
         "../../envs/bm25.yaml"
     params:
-        code=code("gather_pseudo_queries"),
-        settings=settings("doc2query.per_document"),
+        **script("gather_pseudo_queries"),
+        settings=recipe_options("doc2query.per_document"),
     message:
         "{wildcards.dataset}: uniting the pseudo queries, and checking that no document lacks any"
     shell:
-        "python scripts/gather_pseudo_queries.py --corpus {input.corpus} --shards {input.shards} {params.settings}"
+        "python {params.script} --corpus {input.corpus} --shards {input.shards} {params.settings}"
         " --output {output} 2>&1 | tee {log}"
 
 
 rule read_pseudo_queries:
     input:
         corpus="results/{dataset}/corpus.parquet",
-        published=setting("doc2query.published"),
+        published=recipe_value("doc2query.published"),
     output:
         "results/{dataset}/pseudo_queries.parquet",
     log:
-        "results/logs/{dataset}/read_pseudo_queries.log",
+        "<logs>/{dataset}/read_pseudo_queries.log",
     benchmark:
-        "results/benchmarks/{dataset}/read_pseudo_queries.tsv"
+        "<benchmarks>/{dataset}/read_pseudo_queries.tsv"
     wildcard_constraints:
-        dataset=one_of(PUBLISHED),
+        dataset=one_of(QUERIES_GIVEN),
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("read_pseudo_queries"),
-        settings=settings("doc2query.per_document"),
+        **script("read_pseudo_queries"),
+        settings=recipe_options("doc2query.per_document"),
     message:
         "{wildcards.dataset}: reading pseudo queries that others have written"
     shell:
-        "python scripts/read_pseudo_queries.py --corpus {input.corpus} --published {input.published:q} {params.settings}"
+        "python {params.script} --corpus {input.corpus} --published {input.published:q} {params.settings}"
         " --output {output} 2>&1 | tee {log}"
 
 
@@ -150,19 +150,19 @@ rule filter_pseudo_queries:
         kept="results/{dataset}/pseudo_queries/kept.parquet",
         ranks="results/{dataset}/pseudo_queries/bm25_ranks.parquet",
     log:
-        "results/logs/{dataset}/filter_pseudo_queries.log",
+        "<logs>/{dataset}/filter_pseudo_queries.log",
     benchmark:
-        "results/benchmarks/{dataset}/filter_pseudo_queries.tsv"
+        "<benchmarks>/{dataset}/filter_pseudo_queries.tsv"
     conda:
         "../../envs/bm25.yaml"
     threads: 8
     params:
-        code=code("filter_pseudo_queries"),
-        settings=settings("doc2query.keep_within", "bm25.mining"),
+        **script("filter_pseudo_queries"),
+        settings=recipe_options("doc2query.keep_within", "bm25.mining"),
     message:
         "{wildcards.dataset}: ranking the documents of pseudo queries with BM25"
     shell:
-        "python scripts/filter_pseudo_queries.py --pseudo-queries {input.pseudo_queries} --index {input.index}"
+        "python {params.script} --pseudo-queries {input.pseudo_queries} --index {input.index}"
         " {params.settings} --threads {threads} --output {output.kept} --output-ranks {output.ranks} 2>&1 | tee {log}"
 
 
@@ -187,22 +187,22 @@ rule describe_pseudo_queries:
             labels={"data set": "{dataset}", "content": "Lengths and BM25 ranks"},
         ),
     log:
-        "results/logs/{dataset}/describe_pseudo_queries.log",
+        "<logs>/{dataset}/describe_pseudo_queries.log",
     benchmark:
-        "results/benchmarks/{dataset}/describe_pseudo_queries.tsv"
+        "<benchmarks>/{dataset}/describe_pseudo_queries.tsv"
     conda:
         "../../envs/evaluation.yaml"
     params:
-        code=code("describe_pseudo_queries"),
+        **script("describe_pseudo_queries"),
     message:
         "{wildcards.dataset}: describing the pseudo queries"
     shell:
-        "python scripts/describe_pseudo_queries.py --corpus {input.corpus} --pseudo-queries {input.pseudo_queries}"
+        "python {params.script} --corpus {input.corpus} --pseudo-queries {input.pseudo_queries}"
         " --kept {input.kept} --ranks {input.ranks} --output-json {output.json} --output-html {output.html}"
         " --output-figure {output.figure} 2>&1 | tee {log}"
 
 
-rule judge_pseudo_queries:
+rule make_training_queries:
     input:
         queries="results/{dataset}/queries.parquet",
         qrels="results/{dataset}/qrels.parquet",
@@ -211,16 +211,16 @@ rule judge_pseudo_queries:
         queries="results/{dataset}/training/queries.parquet",
         qrels="results/{dataset}/training/qrels.parquet",
     log:
-        "results/logs/{dataset}/judge_pseudo_queries.log",
+        "<logs>/{dataset}/make_training_queries.log",
     benchmark:
-        "results/benchmarks/{dataset}/judge_pseudo_queries.tsv"
+        "<benchmarks>/{dataset}/make_training_queries.tsv"
     conda:
         "../../envs/data.yaml"
     params:
-        code=code("judge_pseudo_queries"),
+        **script("make_training_queries"),
     message:
         "{wildcards.dataset}: no query trains, so pseudo queries do"
     shell:
-        "python scripts/judge_pseudo_queries.py --queries {input.queries} --qrels {input.qrels}"
+        "python {params.script} --queries {input.queries} --qrels {input.qrels}"
         " --pseudo-queries {input.pseudo_queries} --output-queries {output.queries} --output-qrels {output.qrels}"
         " 2>&1 | tee {log}"

@@ -10,24 +10,24 @@ rule build_instances:
             evaluate("{stage} == 'search_pretrain'"),
             then=pseudo_queries_to_learn,
         ),
-        queries=branch(evaluate("{stage} == 'finetune'"), then=training("queries")),
-        qrels=branch(evaluate("{stage} == 'finetune'"), then=training("qrels")),
+        queries=branch(evaluate("{stage} == 'finetune'"), then=training_table("queries")),
+        qrels=branch(evaluate("{stage} == 'finetune'"), then=training_table("qrels")),
     output:
-        "results/{dataset}/{docid}/{recipe}/instances/{stage}.parquet",
+        "results/<experiment>/instances/{stage}.parquet",
     log:
-        "results/logs/{dataset}/{docid}/{recipe}/build_instances.{stage}.log",
+        "<logs>/<experiment>/build_instances.{stage}.log",
     benchmark:
-        "results/benchmarks/{dataset}/{docid}/{recipe}/build_instances.{stage}.tsv"
+        "<benchmarks>/<experiment>/build_instances.{stage}.tsv"
     conda:
         "../../envs/training.yaml"
     params:
-        code=code("build_instances"),
-        texts=optional("pseudo_queries", "queries", "qrels"),
-        settings=settings("instances"),
+        **script("build_instances"),
+        texts=input_options("pseudo_queries", "queries", "qrels"),
+        settings=recipe_options("instances"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: building the instances of stage {wildcards.stage}"
     shell:
-        "python scripts/build_instances.py --stage {wildcards.stage} --corpus {input.corpus} --docids {input.docids}"
+        "python {params.script} --stage {wildcards.stage} --corpus {input.corpus} --docids {input.docids}"
         " --model {input.model} {params.texts} {params.settings} --output {output} 2>&1 | tee {log}"
 
 
@@ -39,11 +39,11 @@ rule train_sft:
         queries="results/{dataset}/queries.parquet",
         qrels="results/{dataset}/qrels.parquet",
     output:
-        directory("results/{dataset}/{docid}/{recipe}/sft/{stage}"),
+        directory("results/<experiment>/sft/{stage}"),
     log:
-        "results/logs/{dataset}/{docid}/{recipe}/train_sft.{stage}.log",
+        "<logs>/<experiment>/train_sft.{stage}.log",
     benchmark:
-        "results/benchmarks/{dataset}/{docid}/{recipe}/train_sft.{stage}.tsv"
+        "<benchmarks>/<experiment>/train_sft.{stage}.tsv"
     conda:
         "../../envs/training.yaml"
     threads: 16
@@ -52,8 +52,8 @@ rule train_sft:
         device_batch=0,
         launcher="",
     params:
-        code=code("train_sft"),
-        settings=settings(
+        **script("train_sft"),
+        settings=recipe_options(
             "sft.tied_head",
             "sft.shared",
             "sft.stages.{stage}",
@@ -63,6 +63,6 @@ rule train_sft:
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: fine-tuning, stage {wildcards.stage}"
     shell:
-        "{resources.launcher} python scripts/train_sft.py --stage {wildcards.stage} --instances {input.instances}"
+        "{resources.launcher} python {params.script} --stage {wildcards.stage} --instances {input.instances}"
         " --initial {input.initial} --docids {input.docids} --queries {input.queries} --qrels {input.qrels} {params.settings}"
         " --processes {resources.gpu} --device-batch-size {resources.device_batch} --output {output} 2>&1 | tee {log}"

@@ -28,6 +28,11 @@ class Experiment:
     recipe: str
     settings: Settings
 
+    @property
+    def name(self) -> str:
+        """DATASET/DOCID/RECIPE: its folder below results, too."""
+        return f"{self.dataset}/{self.docid}/{self.recipe}"
+
 
 def load_experiments(config: Mapping[str, Any], source: str, root: Path) -> list[Experiment]:
     """Check a configuration and resolve the recipe of each of its experiments.
@@ -60,8 +65,7 @@ def load_experiments(config: Mapping[str, Any], source: str, root: Path) -> list
     for entry in (fill_defaults(entry, entries) for entry in config["experiments"]):
         experiment = Experiment(**entry, settings=resolve(entry["recipe"], entry["dataset"], entry["docid"]))
         if experiment in experiments:
-            name = f"{experiment.dataset}/{experiment.docid}/{experiment.recipe}"
-            raise UserError(f"{source}: experiments: {name} stands there twice. Remove one.")
+            raise UserError(f"{source}: experiments: {experiment.name} stands there twice. Remove one.")
         experiments.append(experiment)
     _raise(
         f"{source}: recipe {experiment.recipe} for {experiment.dataset}/{experiment.docid}: {problem}"

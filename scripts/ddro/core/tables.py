@@ -25,7 +25,7 @@ NEGATIVES = pa.schema({"qid": pa.string(), "positive": pa.string(), "negative": 
 
 SPLITS = ("train", "validation", "test")
 QUERY_SETS = (*SPLITS, "documents")
-"""What a query may be in ``QUERIES``: of a split, or a document's own words (quote_documents)."""
+"""What a query may be in ``QUERIES``: of a split, or a document's own words (make_document_queries)."""
 
 STAGES = ("pretrain", "search_pretrain", "finetune")
 SYSTEMS = ("bm25", "sft", "ddro")

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-import quote_documents
+import make_document_queries
 from ddro.core.command import UserError
 from ddro.core.files import read_table, write_table
 from ddro.core.tables import CORPUS, QRELS, QUERIES
@@ -23,7 +23,7 @@ def quote(folder, documents):
         options += [f"--{name}", str(folder / f"{name}.parquet")]
     for name in ("queries", "qrels"):
         options += [f"--output-{name}", str(folder / "documents" / f"{name}.parquet")]
-    quote_documents.main(quote_documents.parser().parse_args(options))
+    make_document_queries.main(make_document_queries.parser().parse_args(options))
     return [
         [tuple(row.values()) for row in read_table(folder / "documents" / f"{name}.parquet", schema).to_pylist()]
         for name, schema in (("queries", QUERIES), ("qrels", QRELS))

@@ -1,7 +1,7 @@
 import pyarrow as pa
 import pytest
 
-import judge_pseudo_queries
+import make_training_queries
 from ddro.core.command import UserError
 from ddro.core.files import read_table, write_table
 from ddro.core.tables import PSEUDO_QUERIES, QRELS, QUERIES
@@ -19,7 +19,7 @@ def judge(folder, pseudo):
         options += [f"--{name}", str(folder / f"{name}.parquet")]
     for name in ("queries", "qrels"):
         options += [f"--output-{name}", str(folder / "training" / f"{name}.parquet")]
-    judge_pseudo_queries.main(judge_pseudo_queries.parser().parse_args(options))
+    make_training_queries.main(make_training_queries.parser().parse_args(options))
     return [
         [tuple(row.values()) for row in read_table(folder / "training" / f"{name}.parquet", schema).to_pylist()]
         for name, schema in (("queries", QUERIES), ("qrels", QRELS))

@@ -1,0 +1,57 @@
+"""From a trained model to its rankings, by a beam search that can only follow docids."""
+
+
+# Shards of the queries, each a job of its own: snakemake --set-scatter retrieve=8
+scattergather:
+    retrieve=1,
+
+
+rule retrieve:
+    input:
+        model=model_of(),
+        trie="results/{dataset}/{docid}/trie.safetensors",
+        docids="results/{dataset}/{docid}/docids.parquet",
+        queries="results/{dataset}/queries.parquet",
+    output:
+        run="results/<experiment>/runs/{system}.{split}/{scatteritem}.parquet",
+        timing="results/<experiment>/runs/{system}.{split}/{scatteritem}.timing.json",
+    log:
+        "<logs>/<experiment>/retrieve.{system}.{split}.{scatteritem}.log",
+    benchmark:
+        "<benchmarks>/<experiment>/retrieve.{system}.{split}.{scatteritem}.tsv"
+    conda:
+        "../../envs/training.yaml"
+    threads: 16
+    params:
+        **script("retrieve"),
+        settings=recipe_options("decoding"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: ranking for the {wildcards.split} queries with {wildcards.system}, shard {wildcards.scatteritem}"
+    shell:
+        "python {params.script} --model {input.model} --trie {input.trie} --docids {input.docids}"
+        " --queries {input.queries} --split {wildcards.split} --shard {wildcards.scatteritem} {params.settings}"
+        " --output-run {output.run} --output-timing {output.timing} 2>&1 | tee {log}"
+
+
+rule gather_run:
+    input:
+        runs=gather.retrieve("results/<experiment>/runs/{{system}}.{{split}}/{scatteritem}.parquet"),
+        timings=gather.retrieve("results/<experiment>/runs/{{system}}.{{split}}/{scatteritem}.timing.json"),
+        queries="results/{dataset}/queries.parquet",
+    output:
+        run="results/<experiment>/runs/{system}.{split}.trec.gz",
+        timing="results/<experiment>/runs/{system}.{split}.timing.json",
+    log:
+        "<logs>/<experiment>/gather_run.{system}.{split}.log",
+    benchmark:
+        "<benchmarks>/<experiment>/gather_run.{system}.{split}.tsv"
+    conda:
+        "../../envs/training.yaml"
+    params:
+        **script("gather_run"),
+    message:
+        "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: gathering the shards of {wildcards.system}'s run"
+    shell:
+        "python {params.script} --runs {input.runs} --timings {input.timings} --queries {input.queries}"
+        " --split {wildcards.split} --tag {wildcards.system} --output-run {output.run} --output-timing {output.timing}"
+        " 2>&1 | tee {log}"

@@ -29,10 +29,11 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.training.processes import is_first_process, use_processes
 
     use_processes(arguments.processes)
+    import pyarrow as pa
     from transformers import TrainingArguments, set_seed
 
     from ddro.corpora.judgements import relevant_documents
-    from ddro.doc2query.writers import document_text, encode_documents, load_doc2query
+    from ddro.doc2query.writers import encode_relevant_documents, load_doc2query
     from ddro.models.t5 import be_quiet, encode, save_whole
     from ddro.training.batches import InstanceCollator, instance_dataset
     from ddro.training.checkpoints import Checkpoints, identity
@@ -46,21 +47,20 @@ def main(arguments: argparse.Namespace) -> None:
             save_whole(model, tokenizer, arguments.output)
         log.info("no epochs: %s is taken as it is", arguments.model)
         return
-    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
-    position = {docno: row for row, docno in enumerate(corpus["docno"].to_pylist())}
+    docnos = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])["docno"]
     queries: list[list[int]] = []
 
     def pairs(split: str):  # noqa: ANN202
-        judged = relevant_documents(arguments.queries, arguments.qrels, split, corpus["docno"])
-        docnos = sorted({docno for query in judged for docno in query.docnos})
-        rows = corpus.take([position[docno] for docno in docnos]).to_pylist()
-        texts = [document_text(row["title"], row["body"]) for row in rows]
-        documents = dict(zip(docnos, encode_documents(tokenizer, texts, arguments.max_document_tokens), strict=True))
+        judged = relevant_documents(arguments.queries, arguments.qrels, split, docnos)
+        relevant = {docno for query in judged for docno in query.docnos}
+        place, documents = encode_relevant_documents(
+            arguments.corpus, relevant, tokenizer, arguments.max_document_tokens
+        )
         first = len(queries)
         queries.extend(encode(tokenizer, [query.text for query in judged], arguments.max_query_tokens))
-        found = [(documents[docno], row) for row, query in enumerate(judged, first) for docno in query.docnos]
+        found = [(place[docno], row) for row, query in enumerate(judged, first) for docno in query.docnos]
         log.info("%s: %d pairs of document and query", split, len(found))
-        return instance_dataset([tokens for tokens, _ in found], [row for _, row in found])
+        return instance_dataset(documents.take([row for row, _ in found]), [row for _, row in found])
 
     train, validation = pairs("train"), pairs("validation")
     checkpoints = Checkpoints(arguments.output, identity(__file__, arguments))

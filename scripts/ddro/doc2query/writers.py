@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import deepcopy
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ddro.core.command import UserError
+from ddro.core.files import read_batches
+from ddro.core.tables import CORPUS
 from ddro.core.text import collapse_spaces
-from ddro.models.t5 import encode, load, pad
+from ddro.models.t5 import TOKENS, encode, encode_as_array, load, pad
 
 CHARACTERS_A_TOKEN = 64
 """A text is cut to so many characters for each token that is read of it: a document of megabytes isn't tokenised."""
@@ -36,6 +39,23 @@ def document_text(title: str, body: str) -> str:
 def encode_documents(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """Token ids of each document, end token included."""
     return encode(tokenizer, [text[: CHARACTERS_A_TOKEN * max_tokens] for text in texts], max_tokens)
+
+
+def encode_relevant_documents(
+    corpus: Path, docnos: Collection[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int
+) -> tuple[dict[str, int], pa.ListArray]:
+    """The place of each of the ``docnos`` in the second result: token ids of its document, list<int32>.
+
+    The corpus is read in parts, and the texts of one part are in memory.
+    """
+    place: dict[str, int] = {}
+    parts = [pa.array([], TOKENS)]
+    for part in read_batches(corpus, CORPUS):
+        rows = [row for row in part.select(["docno", "title", "body"]).to_pylist() if row["docno"] in docnos]
+        place |= {row["docno"]: number for number, row in enumerate(rows, len(place))}
+        texts = [document_text(row["title"], row["body"])[: CHARACTERS_A_TOKEN * max_tokens] for row in rows]
+        parts.append(encode_as_array(tokenizer, texts, max_tokens))
+    return place, pa.concat_arrays(parts)
 
 
 def load_doc2query(folder: Path, **settings: object) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:

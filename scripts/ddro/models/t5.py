@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 from safetensors import SafetensorError
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
@@ -27,6 +28,8 @@ from ddro.core.files import whole
 from ddro.docids.tokens import docid_token
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
+TOKENS = pa.list_(pa.int32())
+TEXTS_AT_A_TIME = 1024
 
 
 def be_quiet() -> None:
@@ -188,9 +191,23 @@ def _add_tokens(tokenizer: PreTrainedTokenizerBase, names: Iterable[str]) -> Non
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
     """Token ids of each text, at most ``max_tokens`` with the end token that closes them."""
-    if not texts:  # a tokenizer doesn't take none
-        return []
-    return tokenizer(list(texts), truncation=True, max_length=max_tokens, return_attention_mask=False)["input_ids"]
+    return [ids for block in _encoded_blocks(tokenizer, texts, max_tokens) for ids in block]
+
+
+def encode_as_array(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> pa.ListArray:
+    """`encode` as list<int32>: a ninth of the memory that lists take."""
+    blocks = [pa.array(block, TOKENS) for block in _encoded_blocks(tokenizer, texts, max_tokens)]
+    return pa.concat_arrays(blocks) if blocks else pa.array([], TOKENS)
+
+
+def _encoded_blocks(
+    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int
+) -> Iterator[list[list[int]]]:
+    """Some texts at a time, since the tokenizer keeps much more of each than its ids until it has read all."""
+    settings = {"truncation": True, "max_length": max_tokens, "return_attention_mask": False}
+    texts = list(texts)
+    for first in range(0, len(texts), TEXTS_AT_A_TIME):
+        yield tokenizer(texts[first : first + TEXTS_AT_A_TIME], **settings)["input_ids"]
 
 
 def pad(sequences: Sequence[Sequence[int]], value: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

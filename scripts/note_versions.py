@@ -55,9 +55,10 @@ def torch_version() -> str:
 
 
 def git(*words: str) -> str:
-    """What git answers, nothing if there is no repository."""
+    """What git answers of this code, nothing if there is no repository."""
+    command = ["git", "-C", str(Path(__file__).parent), *words]
     try:
-        return subprocess.run(["git", *words], capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""
 

@@ -93,5 +93,5 @@ rule compare_published:
     message:
         "Writing published checkpoints beside published results"
     shell:
-        "python {params.script} --metrics {input.metrics} --of {params.of} --expected {input.expected}"
+        "python {params.script} --metrics {input.metrics} --of {params.of} --expected {input.expected:q}"
         " --output {output} 2>&1 | tee {log}"

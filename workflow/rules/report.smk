@@ -38,7 +38,7 @@ rule summarise:
         "Writing the table of all experiments"
     shell:
         "python {params.script} --results results --experiments {params.experiments} --sft-recipes {params.sft}"
-        " --ddro-recipes {params.ddro} --expected {input.expected}"
+        " --ddro-recipes {params.ddro} --expected {input.expected:q}"
         " --output-csv {output.csv} --output-markdown {output.markdown} --output-html {output.html} 2>&1 | tee {log}"
 
 
@@ -149,7 +149,7 @@ rule note_versions:
         "Noting versions and settings"
     shell:
         "(printf '%s\\n' {params.settings:q} > {output.settings}"
-        " && python {params.script} --lock {input.lock} --settings {output.settings} --output {output.page})"
+        " && python {params.script} --lock {input.lock:q} --settings {output.settings} --output {output.page})"
         " 2>&1 | tee {log}"
 
 
@@ -183,7 +183,7 @@ rule draw_dag:
         " && snakemake --rulegraph --forceall --nolock --profile none --workflow-profile none"
         " --snakefile {params.snakefile}"
         " --configfile {output.config}"
-        " | python {params.script} --chapters {input.chapters} --experiments {params.experiments}"
+        " | python {params.script} --chapters {input.chapters:q} --experiments {params.experiments}"
         " --output {output.picture}) 2>&1 | tee {log}"
 
 

@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> None:
     docnos = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])["docno"]
     queries: list[list[int]] = []
 
-    def pairs(split: str):  # noqa: ANN202
+    def pairs(split: str):
         judged = relevant_documents(arguments.queries, arguments.qrels, split, docnos)
         relevant = {docno for query in judged for docno in query.docnos}
         place, documents = encode_relevant_documents(

@@ -65,7 +65,7 @@ def show(answers: list) -> None:
             print("    no document has a word of the query")
 
 
-def serve(engine, experiment: str, arguments: argparse.Namespace) -> None:  # noqa: ANN001
+def serve(engine, experiment: str, arguments: argparse.Namespace) -> None:
     """Serve the page until Ctrl-C."""
     import logging
 

@@ -171,7 +171,7 @@ class CountingDecoder(T5Decoder):
 
     positions = 0
 
-    def advance(self, *arguments, **options):  # noqa: ANN002, ANN003, ANN201 - as the decoder's
+    def advance(self, *arguments, **options):
         hidden, now = super().advance(*arguments, **options)
         CountingDecoder.positions += len(hidden)
         return hidden, now
@@ -200,7 +200,7 @@ def matrix_product_rate(config: T5Config, rows: int) -> float:
     return best
 
 
-def timed(work):  # noqa: ANN001, ANN201 - any function
+def timed(work):
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
@@ -232,11 +232,11 @@ def main(arguments: argparse.Namespace) -> None:
         dict_build_s, root = timed(lambda: build_dicts(docids))
         dict_bytes = resident() - before
 
-    def ours(top_k=None):  # noqa: ANN001, ANN202
+    def ours(top_k=None):
         search = beam_search.constrained_beam_search
         return [search(model, trie, *batch, arguments.beams, top_k=top_k) for batch in batches]
 
-    def reference():  # noqa: ANN202
+    def reference():
         return [generate(model, root, *batch, arguments.beams, trie.depth) for batch in batches]
 
     beam_search.T5Decoder = CountingDecoder

@@ -25,6 +25,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--model", type=Path, required=True, help="folder of the base model and its tokenizer")
     options.add_argument("--codebook", type=Path, help="pq, rq: the codebook")
     options.add_argument("--embeddings", type=Path, help="pq, rq: folder of the document vectors")
+    options.add_argument(
+        "--rule",
+        choices=("ours", "authors", "ultron"),
+        default="ours",
+        help="tu: what a docid is made of (default: ours)",
+    )
     options.add_argument("--max-tokens", type=int, default=99, help="tu: tokens before the end token (default: 99)")
     options.add_argument("--table", type=Path, help="take the docids of this table, [docno]<TAB>token,token,...")
     options.add_argument(
@@ -166,12 +172,13 @@ def of_titles_and_urls(arguments: argparse.Namespace, corpus: "pa.Table", vocabu
     if arguments.max_tokens < 1:
         raise UserError(f"--max-tokens is {arguments.max_tokens}; it must be at least 1.")
     from collections import Counter
+    from itertools import repeat
 
     from ddro.docids.title_url import docid_text, docid_tokens
 
     tokenizer = load_tokenizer(arguments.model)
     columns = (corpus[name].to_pylist() for name in ("docno", "url", "title"))
-    texts, made_of = zip(*map(docid_text, *columns), strict=True)
+    texts, made_of = zip(*map(docid_text, *columns, repeat(arguments.rule)), strict=True)
     counts = dict(Counter(made_of).most_common())
     for source, count in counts.items():
         log.info("%d docids are made of %s", count, source)

@@ -21,17 +21,25 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--passage-tokens", type=int, required=True, help="tokens of a passage, title and end included"
     )
-    options.add_argument("--passages", type=int, required=True, help="most passages a document")
-    options.add_argument("--sampled-terms", type=int, required=True, help="terms of highest tf-idf in one instance")
+    options.add_argument("--passages", choices=("windows", "sentences"), required=True, help="what passages are")
+    options.add_argument("--max-passages", type=int, required=True, help="most passages a document")
+    options.add_argument("--sampled-terms", choices=("words", "subwords"), required=True, help="what terms are")
+    options.add_argument("--max-terms", type=int, required=True, help="terms of highest tf-idf in one instance")
+    options.add_argument(
+        "--docid-end", action=argparse.BooleanOptionalAction, required=True, help="end token behind a docid as input"
+    )
     options.add_argument("--query-tokens", type=int, required=True, help="most tokens of a query or pseudo query")
+    options.add_argument("--lower-case", action=argparse.BooleanOptionalAction, required=True, help="read all texts so")
     options.add_argument("--output", type=Path, required=True, help="the instances (Parquet)")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from transformers import AutoTokenizer
+    from ddro.models.t5 import load_tokenizer, read_in_lower_case
 
-    tokenizer = AutoTokenizer.from_pretrained(arguments.model, local_files_only=True)
+    tokenizer = load_tokenizer(arguments.model)
+    if arguments.lower_case:
+        read_in_lower_case(tokenizer)
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
     check_foreign_key(corpus, arguments.corpus, "docno", docids["docno"], str(arguments.docids))
@@ -49,27 +57,31 @@ def main(arguments: argparse.Namespace) -> None:
 
 def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001 - as main has them
     """Passages, sampled terms and the docid itself of each document."""
-    from ddro.training.instances import docid_to_docid, from_texts, passages, sampled_terms
+    from ddro.training.instances import PASSAGES, SAMPLED_TERMS, docid_to_docid
 
     vocabulary_size = read_json(arguments.model / "config.json")["vocab_size"]
     tokens = dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True))
-    documents = corpus.to_pylist()
-    terms = sampled_terms(
-        [f"{document['title']} {document['body']}" for document in documents], arguments.sampled_terms
+    docnos, titles, bodies = (corpus[name].to_pylist() for name in ("docno", "title", "body"))
+    terms = SAMPLED_TERMS[arguments.sampled_terms](
+        tokenizer,
+        docnos,
+        [f"{title} {body}" for title, body in zip(titles, bodies, strict=True)],
+        count=arguments.max_terms,
+        max_tokens=arguments.passage_tokens,
     )
-    for document, text in zip(progress(documents, description="pretrain", unit="documents"), terms, strict=True):
-        docno = document["docno"]
-        yield from passages(
+    documents = progress(docnos, description="pretrain", unit="documents")
+    for docno, title, body, instance in zip(documents, titles, bodies, terms, strict=True):
+        yield from PASSAGES[arguments.passages](
             tokenizer,
             docno,
-            document["title"],
-            document["body"],
+            title,
+            body,
             passage_tokens=arguments.passage_tokens,
-            passages=arguments.passages,
+            max_passages=arguments.max_passages,
         )
-        if text:  # none are asked for, or the document has no content word
-            yield from from_texts(tokenizer, [docno], [text], arguments.passage_tokens)
-        yield docid_to_docid(tokenizer, docno, tokens[docno], vocabulary_size)
+        if instance:
+            yield instance
+        yield docid_to_docid(tokenizer, docno, tokens[docno], vocabulary_size, end=arguments.docid_end)
 
 
 def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--initial", type=Path, required=True, help="model folder to start from")
     options.add_argument("--tied-head", action=argparse.BooleanOptionalAction, required=True, help="keep the head tied")
+    options.add_argument("--lower-case", action=argparse.BooleanOptionalAction, required=True, help="read texts so")
     options.add_argument("--warmup-share", type=float, required=True, help="share of the steps that warm up")
     options.add_argument("--dropout", type=float, required=True, help="dropout rate")
     options.add_argument(
@@ -44,7 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow.compute as pc
     from transformers import TrainingArguments, set_seed
 
-    from ddro.models.t5 import be_quiet, extend_vocabulary, load
+    from ddro.models.t5 import be_quiet, extend_vocabulary, load, read_in_lower_case
     from ddro.training.batches import InstanceCollator, instance_dataset
     from ddro.training.checkpoints import Checkpoints, identity
     from ddro.training.trainer import MRR, SftTrainer, add_callbacks, finish, train_with_checkpoints, trainer_arguments
@@ -58,6 +59,8 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("%d instances, of %s", instances.num_rows, " and ".join([*arguments.replay, arguments.stage]))
     documents = pc.index_in(instances["docno"], docids["docno"].combine_chunks())
     model, tokenizer = load(arguments.initial, dropout_rate=arguments.dropout)
+    if arguments.lower_case:
+        read_in_lower_case(tokenizer)  # saved with the model, so that whoever loads it reads in the same way
     tokens = docids["tokens"].to_pylist()
     extend_vocabulary(model, tokenizer, max(map(max, tokens)) + 1, tied_head=arguments.tied_head, seed=arguments.seed)
     retrieval = validation_retrieval(

@@ -100,7 +100,7 @@ def pseudo_queries_to_learn(wildcards):
     return "results/{dataset}/pseudo_queries/kept.parquet"
 
 
-TRAINED_WITH = {"sft": ["seed", "instances", "sft", "decoding.max_query_tokens"]}
+TRAINED_WITH = {"sft": ["seed", "text", "instances", "sft", "decoding.max_query_tokens"]}
 TRAINED_WITH["ddro"] = [*TRAINED_WITH["sft"], "negatives", "ddro"]
 
 

@@ -23,7 +23,7 @@ rule build_instances:
     params:
         **script("build_instances"),
         texts=input_options("pseudo_queries", "queries", "qrels"),
-        settings=recipe_options("instances"),
+        settings=recipe_options("instances", "text.lower_case"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: building the instances of stage {wildcards.stage}"
     shell:
@@ -55,6 +55,7 @@ rule train_sft:
         **script("train_sft"),
         settings=recipe_options(
             "sft.tied_head",
+            "text.lower_case",
             "sft.shared",
             "sft.stages.{stage}",
             "decoding.max_query_tokens",

@@ -55,6 +55,11 @@ def first_sentence(text: str) -> str:
     return _SENTENCE_END.split(text.strip(), maxsplit=1)[0]
 
 
+def sentences(text: str) -> list[str]:
+    """The text, cut after each full stop, question or exclamation mark that a capital follows."""
+    return _SENTENCE_END.split(text.strip())
+
+
 def collapse_spaces(text: str) -> str:
     """One blank for each run of white space, none at the ends."""
     return " ".join(text.split())

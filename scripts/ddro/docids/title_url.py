@@ -1,7 +1,8 @@
-"""Docids of the scheme TU: words of the title or of the URL (METHOD 1)."""
+"""Docids of the scheme TU: words of the title or of the URL, by one of three rules (METHOD 1 and 7)."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -16,7 +17,13 @@ UNINFORMATIVE = frozenset({"index", "page", "item", "view", "default", "home"})
 PATH = "the URL's path and domain, for the path is semantically rich"
 TITLE = "the title and the URL's domain"
 POOR_PATH = "the URL's path and domain, although poor, for there is no title"
+DOMAIN = "the URL's domain, for its path is poor and there is no title"
+WORDS = "the URL's words and domain, for the title has no more than two words"
 DOCNO = "the docno, for there is neither title nor URL"
+
+SCHEME = re.compile("https?://")
+ULTRON_DROPPED = re.compile(r"\.html|\.php|\.aspx")
+ULTRON_BLANKS = re.compile(r"[-_?=+]")
 
 
 def split_url(url: str) -> tuple[str, list[str]]:
@@ -45,21 +52,55 @@ def is_semantically_rich(segments: list[str]) -> bool:
     return 2 * sum(map(is_word, segments)) > len(segments)
 
 
-def docid_text(docno: str, url: str, title: str) -> tuple[str, str]:
-    """The text of a document's docid, and what it is made of (one of `PATH`, `TITLE`, `POOR_PATH`, `DOCNO`).
+def docid_text(docno: str, url: str, title: str, rule: str = "ours") -> tuple[str, str]:
+    """The text of a document's docid, in lower case, and what it is made of (one of the constants above).
 
-    Lower case, parts joined by blanks; in a path a hyphen parts words.
+    Parts are joined by blanks; in a URL a hyphen parts words. Of a document without any, it is the docno.
+
+    Args:
+        docno: the document's own key.
+        url: may lack its scheme, or be empty.
+        title: may be empty.
+        rule: of `RULES`.
     """
+    text, made_of = RULES[rule](url.lower(), title.lower())
+    text = " ".join(text.split())
+    return (text, made_of) if text else (docno, DOCNO)
+
+
+def our_text(url: str, title: str) -> tuple[str, str]:
+    """Rich path and domain, else title and domain; the domain is no segment, queries are cut, %XX is decoded."""
     domain, segments = split_url(url)
     path = " ".join(reversed(segments)).replace("-", " ")
-    title = " ".join(title.lower().split())
     if is_semantically_rich(segments):
-        return f"{path} {domain}".strip(), PATH
-    if title:
-        return f"{title} {domain}".strip(), TITLE
-    if domain or path:
-        return f"{path} {domain}".strip(), POOR_PATH
-    return docno, DOCNO
+        return f"{path} {domain}", PATH
+    return (f"{title} {domain}", TITLE) if title.strip() else (f"{path} {domain}", POOR_PATH)
+
+
+def authors_text(url: str, title: str) -> tuple[str, str]:
+    """Rich path and domain, else title and domain, as the authors' code has it in 2026 (METHOD 7, item 7).
+
+    The domain, what comes before the first slash, counts as a segment when richness is judged; nothing is decoded, and
+    nothing cut but the scheme. A poor path without a title leaves the domain alone.
+    """
+    segments = [segment for segment in SCHEME.sub("", url).replace("-", " ").split("/") if segment]
+    if is_semantically_rich(segments):
+        return " ".join(reversed(segments)), PATH
+    return f"{title} {' '.join(segments[:1])}", TITLE if title.strip() else DOMAIN
+
+
+def ultron_text(url: str, title: str) -> tuple[str, str]:
+    """Title and domain, where the title has more than two words; else the URL's words (Ultron; METHOD 7, item 7)."""
+    url = ULTRON_BLANKS.sub(" ", ULTRON_DROPPED.sub("", SCHEME.sub("", url)))
+    domain, *path = [segment for segment in url.split("/") if segment] or [""]
+    if len(title.split()) > 2:
+        return f"{title} {domain}", TITLE
+    words = "".join(letter for letter in " ".join(reversed(path)) if not letter.isdigit())
+    return f"{words} {domain}", WORDS
+
+
+RULES = {"ours": our_text, "authors": authors_text, "ultron": ultron_text}
+"""(URL, title), both in lower case -> the text and what it is made of."""
 
 
 def docid_tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Iterator[list[int]]:

@@ -30,6 +30,7 @@ from ddro.docids.tokens import docid_token
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 TOKENS = pa.list_(pa.int32())
 TEXTS_AT_A_TIME = 1024
+LOWER_CASE = "do_lower_case"
 
 
 def be_quiet() -> None:
@@ -116,11 +117,31 @@ def load(folder: Path | str, **settings: object) -> tuple[PreTrainedModel, PreTr
         model = AutoModelForSeq2SeqLM.from_pretrained(
             folder, use_safetensors=True, local_files_only=True, dtype=torch.float32, **settings
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = load_tokenizer(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: not a saved encoder-decoder model ({error}). Delete it and rerun.") from error
     note_whether_tied(model)
     return model, tokenizer
+
+
+def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
+    """The tokenizer of a saved folder, which reads in lower case if it did so when it was saved."""
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    if tokenizer.init_kwargs.get(LOWER_CASE):
+        read_in_lower_case(tokenizer)
+    return tokenizer
+
+
+def read_in_lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Let the tokenizer read every text in lower case from now on, added tokens excepted.
+
+    Saved, it says so in its tokenizer_config.json, for transformers' class of T5 forgets a normaliser of others.
+    """
+    tokenizer.init_kwargs[LOWER_CASE] = True
+    own = tokenizer.backend_tokenizer.normalizer
+    steps = list(own) if isinstance(own, normalizers.Sequence) else [own] if own else []
+    if not (steps and isinstance(steps[0], normalizers.Lowercase)):
+        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
 
 
 def note_whether_tied(model: PreTrainedModel) -> None:

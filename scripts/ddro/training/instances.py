@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,43 +11,91 @@ import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import PreTrainedTokenizerBase
 
-from ddro.core.text import FUNCTION_WORDS, words
+from ddro.core.text import FUNCTION_WORDS, sentences, words
 from ddro.docids.tokens import docid_token
 
 MAX_TITLE_SHARE = 0.5
 """A title takes at most this share of a passage, so that each passage has something of the body."""
 
+SUBWORDS_READ = 1024
+"""Of a document, when subwords are sampled: as the authors' code reads."""
+
+FEWEST_SUBWORDS = 10
+"""Of which the authors' code makes an instance."""
+
+TEXTS_AT_A_TIME = 1024
+"""That are tokenised together."""
+
 
 @dataclass(frozen=True)
 class Instance:
-    """``input_ids`` end with the end token."""
+    """``input_ids`` end with the end token, but for a docid as its own input."""
 
     docno: str
     text: str
     input_ids: list[int]
 
 
-def passages(
-    tokenizer: PreTrainedTokenizerBase, docno: str, title: str, body: str, *, passage_tokens: int, passages: int
+def window_passages(
+    tokenizer: PreTrainedTokenizerBase, docno: str, title: str, body: str, *, passage_tokens: int, max_passages: int
 ) -> Iterator[Instance]:
-    """Up to ``passages`` consecutive windows of the body, each prefixed by the title (METHOD 1).
+    """Up to ``max_passages`` consecutive windows of the body, each prefixed by the title.
 
     A window fills what the title and the end token leave of ``passage_tokens``. A document without a body gives its
-    title alone; with 0 ``passages`` there is none.
+    title alone; with 0 ``max_passages`` there is none.
     """
-    if not passages:
+    if not max_passages:
         return
     prefix, _ = _tokens(tokenizer, title)
     prefix = prefix[: int(passage_tokens * MAX_TITLE_SHARE)]
     width = passage_tokens - len(prefix) - 1
     tokens, offsets = _tokens(tokenizer, body)
-    for first in range(0, max(1, min(len(tokens), width * passages)), width):
+    for first in range(0, max(1, min(len(tokens), width * max_passages)), width):
         window = tokens[first : first + width]
         text = body[offsets[first][0] : offsets[first + len(window) - 1][1]] if window else ""
         yield Instance(docno, f"{title} {text}".strip(), [*prefix, *window, tokenizer.eos_token_id])
 
 
-def sampled_terms(texts: Sequence[str], count: int) -> Iterator[str]:
+def sentence_passages(
+    tokenizer: PreTrainedTokenizerBase, docno: str, title: str, body: str, *, passage_tokens: int, max_passages: int
+) -> Iterator[Instance]:
+    """Up to ``max_passages`` runs of whole sentences, each prefixed by the title (METHOD 7, item 10).
+
+    Sentences follow the title until ``passage_tokens``, with the end token, are full; what is left of the sentence that
+    fills them is lost. A document without a body gives its title alone; with 0 ``max_passages`` there is none.
+    """
+    if not max_passages:
+        return
+    prefix, *of_sentences = (
+        tokenizer([title, *sentences(body)], add_special_tokens=False, verbose=False)["input_ids"]
+        if body.strip()
+        else ([], tokenizer(title, add_special_tokens=False, verbose=False)["input_ids"])
+    )
+    made, tokens = 0, prefix
+    for number, sentence in enumerate(of_sentences, 1):
+        tokens = [*tokens, *sentence][: passage_tokens - 1]
+        if len(tokens) == passage_tokens - 1 or (number == len(of_sentences) and len(tokens) > len(prefix)):
+            yield Instance(docno, tokenizer.decode(tokens), [*tokens, tokenizer.eos_token_id])
+            made, tokens = made + 1, prefix
+            if made == max_passages:
+                return
+
+
+PASSAGES = {"windows": window_passages, "sentences": sentence_passages}
+
+
+def sampled_words(
+    tokenizer: PreTrainedTokenizerBase, docnos: Sequence[str], texts: Sequence[str], *, count: int, max_tokens: int
+) -> Iterator[Instance | None]:
+    """For each document its ``count`` words of highest tf-idf (`words_of_most_weight`), cut to ``max_tokens``.
+
+    None where it has no content word, or none is asked for.
+    """
+    for docno, text in zip(docnos, words_of_most_weight(texts, count), strict=True):
+        yield next(from_texts(tokenizer, [docno], [text], max_tokens)) if text else None
+
+
+def words_of_most_weight(texts: Sequence[str], count: int) -> Iterator[str]:
     """For each text its ``count`` terms of highest tf-idf, highest first, ties in alphabetical order.
 
     tf-idf as scikit-learn computes it: raw term counts times ln((1 + n) / (1 + df)) + 1. Function words are no terms.
@@ -61,20 +111,55 @@ def sampled_terms(texts: Sequence[str], count: int) -> Iterator[str]:
         yield " ".join(names[best])
 
 
+def sampled_subwords(
+    tokenizer: PreTrainedTokenizerBase, docnos: Sequence[str], texts: Sequence[str], *, count: int, max_tokens: int
+) -> Iterator[Instance | None]:
+    """For each document those of its first `SUBWORDS_READ` subwords that weigh no less than the ``count``-th of them.
+
+    In the order of the text, repeats and all (METHOD 7, item 11). A subword weighs tf * ln(n / (1 + df)), tf and df
+    counted in what is read of the n documents. None where fewer than `FEWEST_SUBWORDS` are left, or one alone.
+    """
+    documents = [
+        np.array(tokens[:SUBWORDS_READ], np.int32)
+        for first in range(0, len(texts), TEXTS_AT_A_TIME)
+        for tokens in tokenizer(texts[first : first + TEXTS_AT_A_TIME], add_special_tokens=False, verbose=False)[
+            "input_ids"
+        ]
+    ]
+    frequency = Counter(token for tokens in documents for token in np.unique(tokens).tolist())
+    for docno, tokens in zip(docnos, documents, strict=True):
+        distinct, place, counts = np.unique(tokens, return_inverse=True, return_counts=True)
+        rarity = np.array([math.log(len(documents) / (1 + frequency[token])) for token in distinct.tolist()])
+        weights = (counts * rarity)[place]
+        if count and len(tokens):
+            tokens = tokens[weights >= np.sort(weights)[-min(count, len(weights))]]
+        tokens = tokens[: min(count, max_tokens - 1)].tolist()
+        if len(tokens) < FEWEST_SUBWORDS or len(set(tokens)) < 2:
+            yield None
+        else:
+            yield Instance(docno, tokenizer.decode(tokens), [*tokens, tokenizer.eos_token_id])
+
+
+SAMPLED_TERMS = {"words": sampled_words, "subwords": sampled_subwords}
+
+
 def _terms(text: str) -> list[str]:
     return [word for word in words(text) if word not in FUNCTION_WORDS]
 
 
 def docid_to_docid(
-    tokenizer: PreTrainedTokenizerBase, docno: str, tokens: Sequence[int], vocabulary_size: int
+    tokenizer: PreTrainedTokenizerBase, docno: str, tokens: Sequence[int], vocabulary_size: int, *, end: bool = True
 ) -> Instance:
-    """The docid as its own input; token ids from ``vocabulary_size`` on are docid tokens."""
-    end = [] if tokens[-1] == tokenizer.eos_token_id else [tokenizer.eos_token_id]
+    """The docid as its own input; token ids from ``vocabulary_size`` on are docid tokens.
+
+    With ``end`` the end token closes it, as it does every text; without, a docid that has none gets none.
+    """
+    closing = [tokenizer.eos_token_id] if end and tokens[-1] != tokenizer.eos_token_id else []
     names = (
         docid_token(token - vocabulary_size) if token >= vocabulary_size else tokenizer.convert_ids_to_tokens(token)
         for token in tokens
     )
-    return Instance(docno, "".join(names), [*tokens, *end])
+    return Instance(docno, "".join(names), [*tokens, *closing])
 
 
 def from_texts(

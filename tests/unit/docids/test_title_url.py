@@ -1,18 +1,29 @@
 """Docids of words of the title or the URL."""
 
+import json
+import os
+from pathlib import Path
+
 import pytest
+from transformers import T5Tokenizer
 
 from ddro.docids.title_url import (
     DOCNO,
+    DOMAIN,
     PATH,
     POOR_PATH,
     TITLE,
+    WORDS,
     docid_text,
     docid_tokens,
     is_semantically_rich,
     is_word,
     split_url,
 )
+
+AUTHORS = json.loads((Path(__file__).parents[2] / "fixtures/authors_code/tu_docids.json").read_text())
+T5 = os.environ.get("DDRO_T5_TOKENIZER")
+LONGEST = {"authors": 98, "ultron": 99}
 
 
 @pytest.mark.parametrize(
@@ -118,3 +129,34 @@ def test_an_end_token_within_a_text_is_left_out():
 def test_many_texts_keep_their_order():
     texts = [chr(97 + number % 26) for number in range(3000)]
     assert [tokens[0] for tokens in docid_tokens(texts, Characters(), 9)] == [10 + n % 26 for n in range(3000)]
+
+
+@pytest.mark.parametrize("rule", LONGEST)
+@pytest.mark.parametrize("example", AUTHORS, ids=lambda example: example["url"][:60])
+def test_texts_are_those_of_public_code(example, rule):
+    text, _ = docid_text("D7", example["url"], example["title"], rule)
+    assert text == example[rule]["text"]
+
+
+@pytest.mark.skipif(not T5, reason="DDRO_T5_TOKENIZER doesn't name a folder with T5's spiece.model")
+@pytest.mark.parametrize("rule", LONGEST)
+def test_docids_are_those_of_public_code(rule):
+    texts = [docid_text("D7", example["url"], example["title"], rule)[0] for example in AUTHORS]
+    found = list(docid_tokens(texts, T5Tokenizer.from_pretrained(T5), LONGEST[rule]))
+    assert found == [example[rule]["ids"] for example in AUTHORS]
+
+
+@pytest.mark.parametrize(
+    ("rule", "url", "title", "text", "made_of"),
+    [
+        ("authors", "https://example.com/12/a", " ", "example.com", DOMAIN),
+        ("authors", "https://example.com/12/a", "Title", "title example.com", TITLE),
+        ("authors", "", "", "D7", DOCNO),
+        ("ultron", "https://ex-am_ple.com/a_b/index.html", "Two words", "index a b ex am ple.com", WORDS),
+        ("ultron", "https://4you.com/a1", "Three words here", "three words here 4you.com", TITLE),
+        ("ultron", "https://4you.com/a1", "", "a 4you.com", WORDS),
+        ("ultron", " ", "", "D7", DOCNO),
+    ],
+)
+def test_what_the_rules_of_others_do_besides(rule, url, title, text, made_of):
+    assert docid_text("D7", url, title, rule) == (text, made_of)

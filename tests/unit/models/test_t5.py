@@ -2,10 +2,21 @@
 
 import pytest
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from ddro.core.command import UserError
-from ddro.models.t5 import encode, extend_vocabulary, initialise_t5, load, pad, save_whole, train_tokenizer
+from ddro.models.t5 import (
+    encode,
+    extend_vocabulary,
+    initialise_t5,
+    load,
+    load_tokenizer,
+    pad,
+    read_in_lower_case,
+    save_whole,
+    train_tokenizer,
+)
 
 TEXTS = ["Creates a stack from a template.", "Deletes the queue.", "Describes one or more instances."]
 QUERY, LABELS = torch.tensor([[5, 6, 7, 1]]), torch.tensor([[9, 4, 1]])
@@ -98,3 +109,16 @@ def test_pad():
     padded, mask = pad([[3, 4], [5]], -100)
     assert padded.tolist() == [[3, 4], [5, -100]]
     assert mask.tolist() == [[1, 1], [1, 0]]
+
+
+def test_a_tokenizer_goes_on_reading_in_lower_case_once_it_is_saved(tmp_path):
+    words = Tokenizer(models.WordLevel({"<unk>": 0, "river": 1, "River": 2}, unk_token="<unk>"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="<unk>")
+    tokenizer.add_tokens(["<docid_0>"])
+    assert tokenizer("River RIVER <docid_0>").input_ids == [2, 0, 3]
+    read_in_lower_case(tokenizer)
+    for _ in range(2):
+        assert tokenizer("River RIVER <docid_0>").input_ids == [1, 1, 3]
+        tokenizer.save_pretrained(tmp_path)
+        tokenizer = load_tokenizer(tmp_path)

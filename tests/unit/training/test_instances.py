@@ -1,10 +1,29 @@
 """Instances: literal documents in, literal tokens out."""
 
+import json
 import math
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, T5Tokenizer
 
 from ddro.docids.tokens import docid_token
-from ddro.models.t5 import train_tokenizer
-from ddro.training.instances import docid_to_docid, from_texts, passages, sampled_terms
+from ddro.models.t5 import read_in_lower_case, train_tokenizer
+from ddro.training.instances import (
+    docid_to_docid,
+    from_texts,
+    sampled_subwords,
+    sampled_words,
+    sentence_passages,
+    window_passages,
+    words_of_most_weight,
+)
+
+AUTHORS = json.loads((Path(__file__).parents[2] / "fixtures/authors_code/instances.json").read_text())
+T5 = os.environ.get("DDRO_T5_TOKENIZER")
 
 BODY = "alpha beta gamma delta epsilon zeta eta theta"
 
@@ -20,7 +39,9 @@ def tokens_of(text):
 def test_passages_are_consecutive_windows_after_the_title():
     title, body = tokens_of("name"), tokens_of(BODY)
     width = len(body) // 3
-    found = list(passages(tokenizer(), "d1", "name", BODY, passage_tokens=len(title) + width + 1, passages=3))
+    found = list(
+        window_passages(tokenizer(), "d1", "name", BODY, passage_tokens=len(title) + width + 1, max_passages=3)
+    )
     assert [instance.docno for instance in found] == ["d1"] * 3
     for index, instance in enumerate(found):
         assert instance.input_ids == [*title, *body[width * index : width * (index + 1)], 1]
@@ -30,17 +51,17 @@ def test_passages_are_consecutive_windows_after_the_title():
 
 
 def test_a_long_body_stops_at_the_last_passage_and_an_empty_one_leaves_the_title():
-    assert len(list(passages(tokenizer(), "d", "name", BODY * 50, passage_tokens=12, passages=4))) == 4
-    (only,) = passages(tokenizer(), "d", "name", "", passage_tokens=12, passages=4)
+    assert len(list(window_passages(tokenizer(), "d", "name", BODY * 50, passage_tokens=12, max_passages=4))) == 4
+    (only,) = window_passages(tokenizer(), "d", "name", "", passage_tokens=12, max_passages=4)
     assert (only.text, only.input_ids) == ("name", [*tokens_of("name"), 1])
 
 
 def test_no_passages_are_none():
-    assert not list(passages(tokenizer(), "d", "a title", "a body", passage_tokens=9, passages=0))
+    assert not list(window_passages(tokenizer(), "d", "a title", "a body", passage_tokens=9, max_passages=0))
 
 
 def test_a_long_title_leaves_room_for_the_body():
-    (first, *_) = passages(tokenizer(), "d", "name " * 50, BODY, passage_tokens=12, passages=1)
+    (first, *_) = window_passages(tokenizer(), "d", "name " * 50, BODY, passage_tokens=12, max_passages=1)
     assert first.input_ids[6:] == [*tokens_of(BODY)[:5], 1]
 
 
@@ -49,12 +70,12 @@ def test_sampled_terms_are_those_of_highest_tf_idf():
     # idf(dog) = ln(4/4) + 1 = 1; idf of a term of one text = ln(4/2) + 1. "the" is a function word.
     rare = math.log(2) + 1
     assert 2 * rare > rare > 1
-    assert list(sampled_terms(texts, 2)) == ["cat dog", "bird dog", "ant dog"]
-    assert list(sampled_terms(texts, 1)) == ["cat", "bird", "ant"]
+    assert list(words_of_most_weight(texts, 2)) == ["cat dog", "bird dog", "ant dog"]
+    assert list(words_of_most_weight(texts, 1)) == ["cat", "bird", "ant"]
 
 
 def test_ties_of_tf_idf_are_in_alphabetical_order():
-    assert list(sampled_terms(["pear apple fig", "plum"], 3))[0] == "apple fig pear"
+    assert list(words_of_most_weight(["pear apple fig", "plum"], 3))[0] == "apple fig pear"
 
 
 def test_a_docid_is_its_own_input():
@@ -68,3 +89,80 @@ def test_texts_are_cut():
     (instance,) = from_texts(tokenizer(), ["d"], [BODY], 4)
     assert instance.input_ids == [*tokens_of(BODY)[:3], 1]
     assert instance.text == BODY
+
+
+def test_no_terms_are_none():
+    assert list(sampled_words(tokenizer(), ["d"], ["alpha"], count=0, max_tokens=9)) == [None]
+    assert list(sampled_subwords(tokenizer(), ["d"], [BODY], count=0, max_tokens=9)) == [None]
+
+
+def words_with_ids_of_t5():
+    """The words of the authors' documents, each with the one id that T5's tokenizer gives it."""
+    tokenizer = Tokenizer(models.WordLevel(AUTHORS["vocabulary"], unk_token="</s>"))
+    tokenizer.normalizer = normalizers.Replace(Regex(r"\b[Aa]\b"), "\u2581 a")  # two tokens of T5
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="</s>")
+
+
+@cache
+def authors_tokenizer(name):
+    if name == "t5" and not T5:
+        pytest.skip("DDRO_T5_TOKENIZER doesn't name a folder with T5's spiece.model")
+    tokenizer = T5Tokenizer.from_pretrained(T5) if name == "t5" else words_with_ids_of_t5()
+    read_in_lower_case(tokenizer)
+    return tokenizer
+
+
+def authors_instances(kind, tokenizer):
+    documents = AUTHORS["documents"]
+    if kind == "passages":
+        for document in documents:
+            yield from sentence_passages(tokenizer, **document, passage_tokens=128, max_passages=10)
+    elif kind == "sampled_terms":
+        docnos = [document["docno"] for document in documents]
+        texts = [f"{document['title']} {document['body']}" for document in documents]
+        yield from filter(None, sampled_subwords(tokenizer, docnos, texts, count=127, max_tokens=128))
+    elif kind == "docid_to_docid":
+        for docno, docid in AUTHORS["docids"].items():
+            yield docid_to_docid(tokenizer, docno, docid, 32128, end=False)
+    else:
+        yield from from_texts(tokenizer, *zip(*AUTHORS[kind], strict=True), 64)
+
+
+@pytest.mark.parametrize("name", ["words", "t5"])
+@pytest.mark.parametrize("kind", AUTHORS["expected"])
+def test_instances_are_those_of_the_authors_code(kind, name):
+    found = authors_instances(kind, authors_tokenizer(name))
+    assert [[instance.docno, instance.input_ids] for instance in found] == AUTHORS["expected"][kind]
+
+
+def test_sentences_are_packed_behind_the_title_and_a_cut_one_is_lost():
+    def words(ids):
+        names = {number: word for word, number in AUTHORS["vocabulary"].items()}
+        return " ".join(names[number] for number in ids)
+
+    body = "River river. Money money money money. Ocean."
+    found = sentence_passages(words_with_ids_of_t5(), "d", "word", body.lower(), passage_tokens=9, max_passages=9)
+    assert [words(instance.input_ids) for instance in found] == ["word river river . money money money money </s>"]
+    tokenizer = words_with_ids_of_t5()
+    read_in_lower_case(tokenizer)
+    for most, expected in (
+        (9, ["word river river . money money money </s>", "word ocean . </s>"]),
+        (1, ["word river river . money money money </s>"]),
+        (0, []),
+    ):
+        found = sentence_passages(tokenizer, "d", "word", body, passage_tokens=8, max_passages=most)
+        assert [words(instance.input_ids) for instance in found] == expected
+    (only,) = sentence_passages(tokenizer, "d", "word", " ", passage_tokens=8, max_passages=9)
+    assert words(only.input_ids) == "word </s>"
+
+
+@pytest.mark.parametrize(
+    ("text", "made"),
+    [("river " * 10, False), ("river " * 9 + "money", True), ("river " * 8 + "money", False)],
+)
+def test_few_subwords_or_one_alone_make_no_instance(text, made):
+    texts = [text, "ocean", "ocean", "ocean"]
+    first, *others = sampled_subwords(authors_tokenizer("words"), list("abcd"), texts, count=20, max_tokens=30)
+    assert (first is not None) == made and others == [None] * 3

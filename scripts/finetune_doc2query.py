@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--max-document-tokens", type=int, required=True, help="most tokens of a document")
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
     add_training_options(options, "pairs")
-    options.set_defaults(schedule="linear", weight_decay=0.0, max_grad_norm=1.0)
+    options.set_defaults(schedule="linear", weight_decay=0.0, epsilon=1e-8, max_grad_norm=1.0, precision="bfloat16")
     return options
 
 

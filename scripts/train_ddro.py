@@ -10,7 +10,7 @@ from ddro.core.command import UserError, log, run
 from ddro.core.files import check_foreign_key, read_table
 from ddro.training.arguments import add_optimizer_options, add_training_options, add_validation_options
 
-BEST = {"mrr@10": "eval_mrr@10", "reward_accuracy": "eval_rewards/accuracies"}
+BEST = {"mrr@10": "eval_mrr@10", "loss": "eval_loss", "reward_accuracy": "eval_rewards/accuracies"}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,6 +21,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--beta", type=float, required=True, help="strength of the reference")
     options.add_argument("--loss-type", required=True, help="TRL's name of the loss; sigmoid is the paper's")
     options.add_argument("--warmup-steps", type=int, required=True, help="steps of linear warm-up")
+    options.add_argument("--evaluation-steps", type=int, help="validate every so many steps, not --evaluations times")
+    options.add_argument(
+        "--prompt-tokens", type=int, help="most tokens of a pair's query; as --max-query-tokens without"
+    )
     options.add_argument("--keep", choices=sorted(BEST), required=True, help="keep the checkpoint that is best in this")
     options.add_argument(
         "--patience", type=int, required=True, help="stop after so many validations without a better one"
@@ -68,8 +72,14 @@ def main(arguments: argparse.Namespace) -> None:
     validation = read_pairs(arguments.validation_negatives, arguments, docids, queries)
     size = group_size(arguments.batch_size, negatives_a_query(train))
     settings = trainer_arguments(
-        arguments, checkpoints.folder, warmup=arguments.warmup_steps, best=BEST[arguments.keep], unit=size
+        arguments,
+        checkpoints.folder,
+        warmup=arguments.warmup_steps,
+        best=BEST[arguments.keep],
+        unit=size,
+        evaluation_steps=arguments.evaluation_steps,
     )
+    prompt_tokens = arguments.prompt_tokens or arguments.max_query_tokens
     trainer = DdroTrainer(
         model,
         args=DPOConfig(
@@ -81,10 +91,8 @@ def main(arguments: argparse.Namespace) -> None:
             gradient_checkpointing=False,
         ),
         data_collator=GroupCollator(model.config.decoder_start_token_id),
-        train_dataset=groups_of_pairs(train, queries, docids, tokenizer, arguments.max_query_tokens, size),
-        eval_dataset=groups_of_pairs(
-            validation, queries, docids, tokenizer, arguments.max_query_tokens, size, only=retrieval.qids
-        ),
+        train_dataset=groups_of_pairs(train, queries, docids, tokenizer, prompt_tokens, size),
+        eval_dataset=groups_of_pairs(validation, queries, docids, tokenizer, prompt_tokens, size, only=retrieval.qids),
         processing_class=tokenizer,
         retrieval=retrieval,
         cache=checkpoints.folder,

@@ -26,6 +26,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--initial", type=Path, required=True, help="model folder to start from")
     options.add_argument("--tied-head", action=argparse.BooleanOptionalAction, required=True, help="keep the head tied")
+    options.add_argument(
+        "--head", choices=["copied", "new_scaled"], required=True, help="what an untied head starts as"
+    )
     options.add_argument("--lower-case", action=argparse.BooleanOptionalAction, required=True, help="read texts so")
     options.add_argument("--warmup-share", type=float, required=True, help="share of the steps that warm up")
     options.add_argument("--dropout", type=float, required=True, help="dropout rate")
@@ -62,7 +65,14 @@ def main(arguments: argparse.Namespace) -> None:
     if arguments.lower_case:
         read_in_lower_case(tokenizer)  # saved with the model, so that whoever loads it reads in the same way
     tokens = docids["tokens"].to_pylist()
-    extend_vocabulary(model, tokenizer, max(map(max, tokens)) + 1, tied_head=arguments.tied_head, seed=arguments.seed)
+    extend_vocabulary(
+        model,
+        tokenizer,
+        max(map(max, tokens)) + 1,
+        tied_head=arguments.tied_head,
+        head=arguments.head,
+        seed=arguments.seed,
+    )
     retrieval = validation_retrieval(
         arguments.queries,
         arguments.qrels,

@@ -55,6 +55,7 @@ rule train_sft:
         **script("train_sft"),
         settings=recipe_options(
             "sft.tied_head",
+            "sft.head",
             "text.lower_case",
             "sft.shared",
             "sft.stages.{stage}",

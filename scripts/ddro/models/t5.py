@@ -167,14 +167,23 @@ def save_whole(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folde
 
 
 def extend_vocabulary(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, size: int, *, tied_head: bool, seed: int
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    size: int,
+    *,
+    tied_head: bool,
+    seed: int,
+    head: str = "copied",
 ) -> None:
     """Extend model and tokenizer in place to ``size`` tokens, so that every id below ``size`` is a token and a string.
 
     New tokens are called ``<docid_0>``, ``<docid_1>``, ... from the model's vocabulary size on; ids between the
-    tokenizer's size and the model's (T5 has 28) become ``<unused_i>``. Where the head is to be untied, it starts as the
-    head that it was (T5 scales a tied head's input by d_model^-0.5; an untied one has the factor in its weights). The
-    rows of new tokens are drawn from ``seed`` with the spread of the rows that are there.
+    tokenizer's size and the model's (T5 has 28) become ``<unused_i>``. The rows of new tokens are drawn from ``seed``
+    with the spread of the rows that are there.
+
+    Where the head is to be untied, a ``copied`` one starts as the head that it was: T5 scales a tied head's input by
+    d_model^-0.5, and now the factor is in its weights. A ``new_scaled`` one is a new random linear layer, all of it
+    drawn from ``seed``, and its input is still scaled.
 
     Raises:
         UserError: the vocabulary was extended before, for fewer docid tokens.
@@ -186,13 +195,24 @@ def extend_vocabulary(
             "docids. Train it anew, from the first stage on."
         )
     _add_tokens(tokenizer, (f"<unused_{i}>" for i in range(base - len(tokenizer))))
-    if not tied_head and model.config.tie_word_embeddings:
+    untied = not tied_head and model.config.tie_word_embeddings
+    if untied:
         scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
         model.lm_head = nn.Linear(model.config.d_model, base, bias=False)
         model.lm_head.weight = nn.Parameter(model.get_input_embeddings().weight.detach() * scale)
-        model.config.tie_word_embeddings = model.config.scale_decoder_outputs = False
-    if size <= base:
-        return
+        model.config.tie_word_embeddings = False
+        model.config.scale_decoder_outputs &= head == "new_scaled"
+    if size > base:
+        _add_docid_tokens(model, tokenizer, size, seed)
+    if untied and head == "new_scaled":
+        bound = model.config.d_model**-0.5  # as torch draws the weights of a linear layer
+        generator = torch.Generator().manual_seed(seed + 1)
+        nn.init.uniform_(model.get_output_embeddings().weight, -bound, bound, generator=generator)
+
+
+def _add_docid_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, size: int, seed: int) -> None:
+    """Extend a model and tokenizer of equally many tokens to ``size``."""
+    base = model.config.vocab_size
     _add_tokens(tokenizer, map(docid_token, range(size - base)))
     model.resize_token_embeddings(size, mean_resizing=False)
     generator = torch.Generator().manual_seed(seed)

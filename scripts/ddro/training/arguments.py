@@ -25,8 +25,15 @@ def add_training_options(options: argparse.ArgumentParser, unit: str) -> None:
 def add_optimizer_options(options: argparse.ArgumentParser) -> None:
     """Add what SFT and DDRO let a recipe choose of the optimizer."""
     options.add_argument("--weight-decay", type=float, required=True, help="AdamW's weight decay")
+    options.add_argument("--epsilon", type=float, required=True, help="AdamW's epsilon")
     options.add_argument("--max-grad-norm", type=float, required=True, help="gradient clipping")
     options.add_argument("--schedule", required=True, help="learning-rate schedule, as transformers calls it")
+    options.add_argument(
+        "--precision",
+        choices=["float32", "bfloat16"],
+        required=True,
+        help="of the computation on a GPU; weights: float32",
+    )
 
 
 def add_validation_options(options: argparse.ArgumentParser) -> None:

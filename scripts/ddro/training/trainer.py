@@ -43,7 +43,13 @@ MRR = "eval_mrr@10"
 
 
 def trainer_arguments(
-    options: argparse.Namespace, folder: Path, *, warmup: float, best: str | None, unit: int = 1
+    options: argparse.Namespace,
+    folder: Path,
+    *,
+    warmup: float,
+    best: str | None,
+    unit: int = 1,
+    evaluation_steps: int | None = None,
 ) -> dict[str, Any]:
     """Arguments of `transformers.TrainingArguments` (and of TRL's `DPOConfig`) for one run.
 
@@ -53,11 +59,12 @@ def trainer_arguments(
         warmup: steps where 1 or more, a share of all steps below 1.
         best: metric of the checkpoint to keep, or None for the last one.
         unit: how many of ``options.batch_size`` are one example of the Trainer.
+        evaluation_steps: between validations; None for ``options.evaluations`` in all.
     """
     on_gpu = torch.cuda.is_available()
     most = max(1, options.device_batch_size // unit) if options.device_batch_size else 0
     micro_batch, accumulation = share_of_device(options.batch_size // unit, process_count(), most, unit)
-    every = 1 / options.evaluations if options.evaluations > 1 else 1.0 - 1e-9
+    every = evaluation_steps or (1 / options.evaluations if options.evaluations > 1 else 1.0 - 1e-9)
     return {
         "output_dir": str(folder),
         "num_train_epochs": options.epochs,
@@ -69,6 +76,7 @@ def trainer_arguments(
         "lr_scheduler_type": options.schedule,
         "warmup_steps": warmup,
         "weight_decay": options.weight_decay,
+        "adam_epsilon": options.epsilon,
         "max_grad_norm": options.max_grad_norm,
         "eval_strategy": "steps",
         "eval_steps": every,
@@ -81,7 +89,7 @@ def trainer_arguments(
         "restore_callback_states_from_checkpoint": True,  # early stopping counts on
         "logging_steps": 1 / 50,
         "logging_nan_inf_filter": False,  # would hide what `StopWhenNotANumber` looks for
-        "bf16": on_gpu,
+        "bf16": on_gpu and options.precision == "bfloat16",
         "use_cpu": not on_gpu and process_count() > 1,  # several processes find each other only if this is said
         "remove_unused_columns": False,
         "disable_tqdm": not sys.stderr.isatty(),
@@ -301,6 +309,14 @@ class StopWhenNotANumber(TrainerCallback):
             )
 
 
+class ValidateAtTheEnd(TrainerCallback):
+    """Validates at the last step, too, where validations are so many steps apart: the last model may be the best."""
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.global_step >= state.max_steps and args.eval_steps >= 1:
+            control.should_evaluate = control.should_save = True
+
+
 class OrderOfEpoch(TrainerCallback):
     """Tells the sampler which pass begins, also to a run that goes on in the middle of one."""
 
@@ -332,6 +348,7 @@ def add_callbacks(
         if board := tensorboard(stage, Path(trainer.args.output_dir).parent):
             trainer.add_callback(board)
     trainer.add_callback(StopWhenNotANumber())
+    trainer.add_callback(ValidateAtTheEnd())
     if patience:
         trainer.add_callback(EarlyStoppingCallback(patience))
     trainer.add_callback(KeepCheckpoints(checkpoint_minutes))

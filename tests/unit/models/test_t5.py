@@ -1,5 +1,7 @@
 """Models and tokenizers: extended, saved, loaded."""
 
+import copy
+
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -59,10 +61,10 @@ def test_weights_depend_on_the_seed_alone():
     assert torch.equal(logits(small_t5(60)), logits(small_t5(60)))
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_a_saved_model_gives_the_same_logits_with_plain_transformers(tokenizer, tmp_path, tied):
+@pytest.mark.parametrize(("tied", "head"), [(True, "copied"), (False, "copied"), (False, "new_scaled")])
+def test_a_saved_model_gives_the_same_logits_with_plain_transformers(tokenizer, tmp_path, tied, head):
     model = small_t5(len(tokenizer))
-    extend_vocabulary(model, tokenizer, len(tokenizer) + 8, tied_head=tied, seed=1)
+    extend_vocabulary(model, tokenizer, len(tokenizer) + 8, tied_head=tied, seed=1, head=head)
     if not tied:
         with torch.no_grad():
             model.lm_head.weight += 0.1  # a head of its own
@@ -88,6 +90,24 @@ def test_extending_leaves_the_old_tokens_as_they_were(tokenizer, tied):
     assert logits(model).shape[-1] == model.config.vocab_size == old + 8
     torch.testing.assert_close(logits(model)[..., :old], expected)
     assert (model.lm_head.weight is model.shared.weight) is tied
+
+
+def test_a_new_head_is_a_random_linear_layer_behind_the_scaling(tokenizer):
+    models = [small_t5(len(tokenizer)) for _ in range(3)]
+    states = []
+    for model, seed in zip(models, (1, 1, 2), strict=True):
+        extend_vocabulary(
+            model, copy.deepcopy(tokenizer), len(tokenizer) + 8, tied_head=False, seed=seed, head="new_scaled"
+        )
+        model.lm_head.register_forward_hook(lambda layer, inputs, output: states.append(inputs[0]))
+    heads = [model.lm_head.weight for model in models]
+    assert torch.equal(heads[0], heads[1]) and not torch.equal(heads[0], heads[2])
+    bound = 16**-0.5
+    assert heads[0].abs().max() <= bound and heads[0].shape == (len(tokenizer) + 8, 16)
+    assert heads[0].std().item() == pytest.approx(bound / 3**0.5, rel=0.1)  # uniform
+    logits(models[0])
+    hidden = models[0](input_ids=QUERY, labels=LABELS, output_hidden_states=True).decoder_hidden_states[-1]
+    torch.testing.assert_close(states[0], hidden * bound)
 
 
 def test_a_docid_is_also_a_string(tokenizer, tmp_path):

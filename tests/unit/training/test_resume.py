@@ -25,13 +25,23 @@ from ddro.training.log import read_training_log
 
 WORDS = ["stack", "queue", "alarm", "bucket", "table", "image", "stream", "group"]
 DOCUMENTS = [f"d{number}" for number in range(len(WORDS))]
-SFT = ["--no-tied-head", "--keep=best", "--dropout=0.1", "--warmup-share=0.1", "--learning-rate=0.001", "--epochs=9"]
+SFT = [
+    "--no-tied-head",
+    "--head=copied",
+    "--no-lower-case",
+    "--keep=best",
+    "--dropout=0.1",
+    "--warmup-share=0.1",
+    "--learning-rate=0.001",
+    "--epochs=9",
+]
 DDRO = [
     "--beta=0.4", "--loss-type=sigmoid", "--warmup-steps=5", "--keep=reward_accuracy", "--patience=9",
     "--learning-rate=0.001", "--epochs=3",
 ]  # fmt: skip
 BOTH = [
-    "--batch-size=4", "--weight-decay=0.01", "--max-grad-norm=1", "--schedule=linear", "--evaluations=3",
+    "--batch-size=4", "--weight-decay=0.01", "--epsilon=1e-8",
+    "--precision=bfloat16", "--max-grad-norm=1", "--schedule=linear", "--evaluations=3",
     "--validation-beams=3", "--max-query-tokens=8", "--seed=1", "--checkpoint-minutes=0.005",
 ]  # fmt: skip
 

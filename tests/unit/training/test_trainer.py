@@ -112,17 +112,21 @@ def make_trainer(folder, dataset=None, model=None, **settings):
         "batch_size": 2,
         "schedule": "linear",
         "weight_decay": 0.0,
+        "epsilon": 1e-8,
+        "precision": "bfloat16",
         "max_grad_norm": 1.0,
         "evaluations": 3,
         "seed": 1,
         "device_batch_size": 0,
     }
-    best = settings.pop("best", "eval_mrr@10")
+    best, evaluation_steps = settings.pop("best", "eval_mrr@10"), settings.pop("evaluation_steps", None)
     options = SimpleNamespace(**(options | settings))
     inputs = [[5, 1], [6, 1], [7, 8, 1]]
     return SftTrainer(
         model or small_t5(),
-        TrainingArguments(**trainer_arguments(options, folder, warmup=0.1, best=best)),
+        TrainingArguments(
+            **trainer_arguments(options, folder, warmup=0.1, best=best, evaluation_steps=evaluation_steps)
+        ),
         data_collator=InstanceCollator(DOCIDS),
         train_dataset=dataset or instance_dataset(inputs, [0, 1, 2]),
         eval_dataset=instance_dataset(inputs, [0, 1, 2]),
@@ -328,3 +332,35 @@ def test_each_machine_starts_its_part_of_the_processes():
         "--main_process_ip=10.0.0.7",
         "--main_process_port=24321",
     } <= set(second)
+
+
+def test_a_number_of_steps_between_validations_has_another_one_at_the_end(tmp_path):
+    trainer = make_trainer(tmp_path / "run", epochs=7, evaluation_steps=5, best="eval_loss")
+    add_callbacks(trainer, "sft")
+    trainer.train()
+    validated = [record["step"] for record in trainer.state.log_history if "eval_loss" in record]
+    assert validated == [0, 5, 10, 14]
+    assert trainer.kept_step() == 14  # the loss falls all along
+
+
+def test_the_optimizer_is_what_the_recipe_says(tmp_path):
+    trainer = make_trainer(tmp_path / "run", weight_decay=0.25, epsilon=1e-3)
+    trainer.create_optimizer()
+    groups = trainer.optimizer.param_groups
+    assert {group["eps"] for group in groups} == {1e-3}
+    assert {group["weight_decay"] for group in groups} == {0.25, 0.0}  # of norms there is none
+
+
+@pytest.mark.parametrize(
+    ("gpu", "precision", "expected"), [(True, "float32", False), (True, "bfloat16", True), (False, "bfloat16", False)]
+)
+def test_the_precision_of_training_holds_on_a_gpu(monkeypatch, tmp_path, gpu, precision, expected):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    options = SimpleNamespace(
+        **dict.fromkeys(["epochs", "learning_rate", "schedule", "weight_decay", "epsilon", "max_grad_norm", "seed"]),
+        batch_size=2,
+        device_batch_size=0,
+        evaluations=1,
+        precision=precision,
+    )
+    assert trainer_arguments(options, tmp_path, warmup=0, best=None)["bf16"] is expected

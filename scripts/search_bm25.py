@@ -1,7 +1,6 @@
 """Search the queries of one split with BM25; equal scores are ranked by docno, so the run is the same every time."""
 
 import argparse
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,12 +29,14 @@ def main(arguments: argparse.Namespace) -> None:
 
     from ddro.core.files import whole
     from ddro.core.tables import RUN
+    from ddro.corpora.judgements import read_queries
     from ddro.retrieval.bm25 import Searcher
+    from ddro.retrieval.runs import run_table
 
     for option in ("depth", "threads"):
         if vars(arguments)[option] < 1:
             raise UserError(f"--{option} {vars(arguments)[option]}: must be 1 or more.")
-    queries = read_queries(arguments.queries, arguments.split)
+    queries = sorted(read_queries(arguments.queries, arguments.split))
     searcher = Searcher(arguments.index, arguments.k1, arguments.b)
     log.info("%d documents; k1 %g, b %g, depth %d", searcher.n_documents, arguments.k1, arguments.b, arguments.depth)
 
@@ -57,43 +58,6 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("%d hits for %d queries, %.1f a query", hits, len(queries), hits / len(queries))
     if without_hits:
         log.info("%d queries have no hit (no term of them is indexed), such as %s", len(without_hits), without_hits[:5])
-
-
-def read_queries(path: Path, split: str) -> list[tuple[str, str]]:
-    """The (qid, text) of one split, sorted by qid."""
-    import pyarrow.compute as pc
-
-    from ddro.core import tables
-    from ddro.core.files import read_table
-
-    table = read_table(path, tables.QUERIES, ["qid"])
-    table = table.filter(pc.equal(table["split"], split)).sort_by("qid")
-    if not len(table):
-        raise UserError(f"{path}: no query is in the split {split!r}.")
-    queries = list(zip(table["qid"].to_pylist(), table["text"].to_pylist(), strict=True))
-    blank = [qid for qid, text in queries if not text.strip()]
-    if blank:
-        raise UserError(f"{path}: query {blank[0]!r} has no text ({len(blank)} such queries). Remove it.")
-    return queries
-
-
-def run_table(qids: Sequence[str], found: Sequence[tuple], docnos):
-    """The rows of `tables.RUN` of several queries, from their document numbers and scores, best first."""
-    import numpy as np
-    import pyarrow as pa
-
-    from ddro.core.tables import RUN
-
-    counts = [len(numbers) for numbers, _ in found]
-    return pa.table(
-        {
-            "qid": pa.array(qids, pa.string()).take(pa.array(np.repeat(np.arange(len(qids)), counts))),
-            "docno": docnos.take(pa.array(np.concatenate([numbers for numbers, _ in found]))),
-            "rank": np.concatenate([np.arange(1, count + 1, dtype=np.int32) for count in counts]),
-            "score": np.concatenate([scores for _, scores in found]),
-        },
-        schema=RUN,
-    )
 
 
 if __name__ == "__main__":

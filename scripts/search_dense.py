@@ -27,10 +27,12 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
     from ddro.core.files import read_json, read_table, whole, write_json
+    from ddro.corpora.judgements import read_queries
     from ddro.docids.vectors import read_vectors
     from ddro.retrieval.dense import nearest
+    from ddro.retrieval.runs import run_table
+    from ddro.retrieval.timing import summarise_timings
     from embed_documents import load_model
-    from search_bm25 import read_queries, run_table
 
     if arguments.depth < 1:
         raise UserError(f"--depth {arguments.depth}: must be 1 or more.")
@@ -44,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
     made_with = read_json(arguments.embeddings / "model.json")
     model = load_model(arguments.model, made_with["max_tokens"])
     cosine = model.similarity_fn_name == "cosine"
-    queries = read_queries(arguments.queries, arguments.split)
+    queries = sorted(read_queries(arguments.queries, arguments.split))
     log.info("%d documents, %s of %d dimensions", len(docnos), model.similarity_fn_name, vectors.shape[1])
     batches = []
     with (
@@ -64,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
     timing = {"batches": batches, "beams": None, "precision": str(model.dtype).removeprefix("torch.")}
     timing |= {"device": str(model.device), "trie_bytes": vectors.nbytes}
     timing["model_bytes"] = sum(parameter.nbytes for parameter in model.parameters())
-    write_json(timing, arguments.output_timing)
+    write_json(summarise_timings([timing]), arguments.output_timing)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ddro.core.command import log, run
 from ddro.core.files import read_table, whole
-from ddro.core.tables import CORPUS, PER_QUERY, QRELS, QUERIES, SYSTEMS
+from ddro.core.tables import CORPUS, PER_QUERY, QRELS, QUERIES
 
 SAMPLES, DEPTH = 12, 5
+SYSTEMS = ("bm25", "sft", "ddro")
 
 
 def parser() -> argparse.ArgumentParser:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from ddro.core.command import UserError, log, run
 from ddro.core.files import read_json, whole
-from ddro.core.tables import SYSTEMS
 
 HEADING = "Results on the test queries"
 
@@ -67,7 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
         all_times += times
         variant = reports[dataset][0]["variant"]
         comparison = read_result(folder / "comparison.test.json")
-        for system in SYSTEMS:
+        for system in comparison["systems"]:
             path = folder / f"{system}.test.json"
             metrics = read_result(path)
             theirs = published_result(expected, dataset, docid, system)
@@ -98,10 +97,12 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def efficiency(results: Path, experiment: str, system: str) -> dict[str, int | float | str]:
-    """Read what gather_run.py wrote of a model's speed and size, or BM25's size; nothing where it isn't there."""
-    timing = results / experiment / f"runs/{system}.test.timing.json"
-    if system == "bm25":
-        files = (results / experiment.split("/")[0] / "bm25/index").glob("**/*")
+    """Read the speed and size of a retrieval, or the size of Lucene's index; nothing where it isn't there."""
+    of_dataset = results / experiment.split("/")[0] / system
+    of_model = results / experiment / f"runs/{system}.test.timing.json"
+    timing = of_dataset / "test.timing.json" if system == "dense" else of_model
+    if system in ("bm25", "doct5query"):
+        files = (of_dataset / "index").glob("**/*")
         size = sum(file.stat().st_size for file in files if file.is_file())
         return {"index_mib": size / 2**20} if size else {}
     if not timing.is_file():

@@ -75,7 +75,7 @@ def test_the_jobs_of_each_configuration(plan):
         "build_trie": 1,  # as assign_docids
         "retrieve": 2,
         "gather_run": 2,
-        "evaluate": 3,
+        "evaluate": 5,
         "compare_systems": 1,
         "plot_training": 1,
         "show_samples": 1,
@@ -94,6 +94,9 @@ def test_the_jobs_of_each_configuration(plan):
         "describe_pseudo_queries": 1,
         "index_bm25": 1,
         "search_bm25": 3,
+        "index_doct5query": 1,
+        "search_doct5query": 1,
+        "search_dense": 1,
     }
     if name == "config":
         data_sets, experiments = 1, 1
@@ -117,13 +120,15 @@ def test_another_docid_scheme_is_one_word_of_the_configuration(scheme, tmp_path)
     (tmp_path / "config.yaml").write_text(default.replace("docid: pq", f"docid: {scheme}"))
     jobs = dry_run(str(tmp_path / "config.yaml"), tmp_path).jobs
     assert "train_pq_codebook" not in jobs
-    assert jobs.get("train_rq_codebook", 0) == jobs.get("embed_documents", 0) == (scheme == "rq")
+    assert jobs.get("train_rq_codebook", 0) == (scheme == "rq")
+    assert jobs["embed_documents"] == 1  # the baseline dense ranks by these vectors, whatever the docids are
     assert jobs["assign_docids"] == jobs["plot_docids"] == jobs["train_ddro"] == 1
 
 
 def test_a_published_table_takes_the_place_of_vectors_and_codebook(tmp_path):
     table = "results/msmarco/download/pq_msmarco_docids.txt"
-    recipe = {"extends": "paper", "overrides": {"msmarco/pq": {"docids": {"table": table}}}}
+    recipe = {"extends": "paper", "evaluation": {"baselines": ["doct5query"]}}
+    recipe["overrides"] = {"msmarco/pq": {"docids": {"table": table}}}
     config = {"experiments": [{"dataset": "msmarco", "docid": "pq", "recipe": "theirs"}], "recipes": {"theirs": recipe}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     plan = dry_run(str(tmp_path / "config.yaml"), tmp_path)
@@ -171,7 +176,7 @@ def test_every_key_of_a_recipe_reaches_a_rule():
         inner = part.get("properties", {}).items()
         return [leaf for key, value in inner for leaf in leaves(value, f"{path}.{key}")] or [path.lstrip(".")]
 
-    keys = set(leaves(schema, "")) - {"extends", "overrides"}
+    keys = set(leaves(schema, "")) - {"extends", "overrides", "evaluation.baselines"}  # the last chooses rules
     assert {key for key in keys if not any(f"{key}.".startswith(f"{path}.") for path in asked)} == set()
 
 

@@ -33,6 +33,9 @@ PSEUDO_QUERIES = {
     "gather_pseudo_queries",
     "filter_pseudo_queries",
     "describe_pseudo_queries",
+    "index_doct5query",
+    "search_doct5query.test",
+    "evaluate.doct5query.test",
 }
 TRAINING = PSEUDO_QUERIES | {"build_instances.search_pretrain"} | SFT | RANKING_FOR_NEGATIVES | NEGATIVES | DDRO
 
@@ -102,7 +105,7 @@ CASES = {
         [edit("config/config.yaml", "    docid: pq\n", "    docid: pq\n  - dataset: awscli\n    docid: tu\n")],
         [],
         # All jobs of that experiment but those that it shares with the other, and the table and picture.
-        {"draw_dag", "evaluate.bm25.test"} | DOCIDS,
+        {"draw_dag", "evaluate.bm25.test", "evaluate.doct5query.test", "evaluate.dense.test"} | DOCIDS,
     ),
     "a result deleted that the table shows": ([delete("results/summary.md")], [], {"summarise", "note_versions"}),
     "a result deleted whose users are whole": ([delete(f"{EXPERIMENT}/ddro")], [], set()),

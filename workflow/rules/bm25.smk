@@ -1,4 +1,4 @@
-"""Lexical retrieval: from the corpus to rankings of the queries of each split."""
+"""Lexical retrieval: from the corpus, alone or with pseudo queries, to rankings of the queries of each split."""
 
 
 rule index_bm25:
@@ -15,10 +15,12 @@ rule index_bm25:
     threads: 8
     params:
         **script("index_bm25"),
+        expansion=input_options("pseudo_queries"),
     message:
         "{wildcards.dataset}: indexing the documents with Lucene"
     shell:
-        "python {params.script} --corpus {input.corpus} --threads {threads} --output {output} 2>&1 | tee {log}"
+        "python {params.script} --corpus {input.corpus} {params.expansion} --threads {threads} --output {output}"
+        " 2>&1 | tee {log}"
 
 
 rule search_bm25:
@@ -46,3 +48,31 @@ rule search_bm25:
     shell:
         "python {params.script} --index {input.index} --queries {input.queries} --split {wildcards.split}"
         " {params.settings} --threads {threads} --output {output} 2>&1 | tee {log}"
+
+
+use rule index_bm25 as index_doct5query with:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        pseudo_queries="results/{dataset}/pseudo_queries.parquet",
+    output:
+        directory("results/{dataset}/doct5query/index"),
+    log:
+        "<logs>/{dataset}/index_doct5query.log",
+    benchmark:
+        "<benchmarks>/{dataset}/index_doct5query.tsv"
+    message:
+        "{wildcards.dataset}: indexing the documents with their pseudo queries"
+
+
+use rule search_bm25 as search_doct5query with:
+    input:
+        index="results/{dataset}/doct5query/index",
+        queries=table_of_split("queries"),
+    output:
+        "results/{dataset}/doct5query/{split}.run.parquet",
+    log:
+        "<logs>/{dataset}/search_doct5query.{split}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/search_doct5query.{split}.tsv"
+    message:
+        "{wildcards.dataset}: ranking documents with their pseudo queries for the {wildcards.split} queries"

@@ -16,7 +16,7 @@ from ddro.core.command import UserError
 from ddro.config.configuration import load_experiments, options
 from ddro.config.catalogue import load_datasets, qrels_of
 from ddro.config.schema import read_yaml
-from ddro.core.tables import QUERY_SETS, STAGES, SYSTEMS
+from ddro.core.tables import BASELINES, QUERY_SETS, STAGES, SYSTEMS
 
 # Where the configuration stands, for messages: what the command line names, else the default.
 SOURCE = [os.path.relpath(path) for path in workflow.overwrite_configfiles or workflow.configfiles]
@@ -93,11 +93,30 @@ def embedding_model_is_here(wildcards):
     return model.startswith("package:") or Path(model).is_dir()
 
 
+def embedding_model(wildcards):
+    """A params function: the embedding model, as sentence-transformers is told of it."""
+    if embedding_model_is_here(wildcards):
+        return recipe_value("embedding.model")(wildcards)
+    return f"results/{wildcards.dataset}/embedding_model"
+
+
 def pseudo_queries_to_learn(wildcards):
     """An input function: all pseudo queries, or those that BM25's filter keeps."""
     if recipe_value("doc2query.keep_within")(wildcards) is None:
         return "results/{dataset}/pseudo_queries.parquet"
     return "results/{dataset}/pseudo_queries/kept.parquet"
+
+
+def systems_of(experiment):
+    """The systems of an experiment's table, in its order."""
+    chosen = experiment.settings["evaluation"]["baselines"]
+    return [system for system in SYSTEMS if system not in BASELINES or system in chosen]
+
+
+def measures_to_compare(wildcards):
+    """An input function: the measures of each query, of each system under its name."""
+    systems = systems_of(experiment_of(wildcards))
+    return {system: f"results/<experiment>/metrics/{system}.{{split}}.per_query.parquet" for system in systems}
 
 
 TRAINED_WITH = {"sft": ["seed", "text", "instances", "sft", "decoding.max_query_tokens"]}

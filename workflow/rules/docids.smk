@@ -35,11 +35,7 @@ rule embed_documents:
     threads: 16
     params:
         **script("embed_documents"),
-        model=branch(
-            embedding_model_is_here,
-            then=recipe_value("embedding.model"),
-            otherwise="results/{dataset}/embedding_model",
-        ),
+        model=embedding_model,
         settings=recipe_options("embedding.dimension", "embedding.max_tokens", "embedding.batch_size"),
     message:
         "{wildcards.dataset}: embedding the documents"

@@ -4,9 +4,9 @@
 rule evaluate:
     input:
         run=branch(
-            evaluate("{system} == 'bm25'"),
-            then="results/{dataset}/bm25/{split}.run.parquet",
-            otherwise="results/<experiment>/runs/{system}.{split}.trec.gz",
+            evaluate("{system} in ('sft', 'ddro')"),
+            then="results/<experiment>/runs/{system}.{split}.trec.gz",
+            otherwise="results/{dataset}/{system}/{split}.run.parquet",
         ),
         queries="results/{dataset}/queries.parquet",
         qrels="results/{dataset}/qrels.parquet",
@@ -27,7 +27,7 @@ rule evaluate:
         "../../envs/evaluation.yaml"
     params:
         **script("evaluate"),
-        settings=recipe_options("evaluation", "seed"),
+        settings=recipe_options("evaluation.protocol", "evaluation.resamples", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: measuring {wildcards.system} on the {wildcards.split} queries"
     shell:
@@ -38,9 +38,7 @@ rule evaluate:
 
 rule compare_systems:
     input:
-        bm25="results/<experiment>/metrics/bm25.{split}.per_query.parquet",
-        sft="results/<experiment>/metrics/sft.{split}.per_query.parquet",
-        ddro="results/<experiment>/metrics/ddro.{split}.per_query.parquet",
+        unpack(measures_to_compare),
     output:
         "results/<experiment>/metrics/comparison.{split}.json",
     log:
@@ -51,9 +49,9 @@ rule compare_systems:
         "../../envs/evaluation.yaml"
     params:
         **script("compare_systems"),
+        systems=lambda wildcards, input: [f"{system}={path}" for system, path in input.items()],
         settings=recipe_options("evaluation.resamples", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: testing the differences between the systems"
     shell:
-        "python {params.script} --per-query bm25={input.bm25} sft={input.sft} ddro={input.ddro}"
-        " {params.settings} --output {output} 2>&1 | tee {log}"
+        "python {params.script} --per-query {params.systems} {params.settings} --output {output} 2>&1 | tee {log}"

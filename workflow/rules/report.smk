@@ -3,11 +3,11 @@
 
 rule summarise:
     input:
-        metrics=collect(
-            "results/{experiment.name}/metrics/{system}.test.json",
-            experiment=EXPERIMENTS,
-            system=[*SYSTEMS, "comparison"],
-        ),
+        metrics=[
+            f"results/{experiment.name}/metrics/{system}.test.json"
+            for experiment in EXPERIMENTS
+            for system in [*systems_of(experiment), "comparison"]
+        ],
         data=collect(
             "results/{experiment.dataset}/{part}_report.json",
             experiment=EXPERIMENTS,

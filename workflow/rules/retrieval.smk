@@ -55,3 +55,31 @@ rule gather_run:
         "python {params.script} --runs {input.runs} --timings {input.timings} --queries {input.queries}"
         " --split {wildcards.split} --tag {wildcards.system} --output-run {output.run} --output-timing {output.timing}"
         " 2>&1 | tee {log}"
+
+
+rule search_dense:
+    input:
+        corpus="results/{dataset}/corpus.parquet",
+        embeddings="results/{dataset}/embeddings",
+        model=branch(embedding_model_is_here, otherwise="results/{dataset}/embedding_model"),
+        queries="results/{dataset}/queries.parquet",
+    output:
+        run="results/{dataset}/dense/{split}.run.parquet",
+        timing="results/{dataset}/dense/{split}.timing.json",
+    log:
+        "<logs>/{dataset}/search_dense.{split}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/search_dense.{split}.tsv"
+    conda:
+        "../../envs/docids.yaml"
+    threads: 16
+    params:
+        **script("search_dense"),
+        model=embedding_model,
+        settings=recipe_options("bm25.depth"),
+    message:
+        "{wildcards.dataset}: ranking documents for the {wildcards.split} queries by the embedding model"
+    shell:
+        "python {params.script} --corpus {input.corpus} --embeddings {input.embeddings} --model {params.model:q}"
+        " --queries {input.queries} --split {wildcards.split} {params.settings}"
+        " --output-run {output.run} --output-timing {output.timing} 2>&1 | tee {log}"

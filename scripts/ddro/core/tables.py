@@ -28,7 +28,9 @@ QUERY_SETS = (*SPLITS, "documents")
 """What a query may be in ``QUERIES``: of a split, or a document's own words (make_document_queries)."""
 
 STAGES = ("pretrain", "search_pretrain", "finetune")
-SYSTEMS = ("bm25", "sft", "ddro")
+BASELINES = ("doct5query", "dense")
+SYSTEMS = ("bm25", *BASELINES, "sft", "ddro")
+"""All systems of the table, in its order; of the baselines a recipe chooses."""
 
 MEASURES = ("MRR@10", "R@1", "R@5", "R@10", "Success@1", "Success@10", "nDCG@10")
 PER_QUERY = pa.schema(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ddro.core import tables
 from ddro.core.command import UserError
@@ -21,6 +22,23 @@ class JudgedQuery(NamedTuple):
     qid: str
     text: str
     docnos: tuple[str, ...]
+
+
+def read_queries(path: Path, split: str) -> list[tuple[str, str]]:
+    """The (qid, text) of the queries of one split, in the order of the table (`tables.QUERIES`).
+
+    Raises:
+        UserError: there is none, or one has no text.
+    """
+    table = read_table(path, tables.QUERIES, ["qid"])
+    table = table.filter(pc.equal(table["split"], split))
+    if not len(table):
+        raise UserError(f"{path}: no query is in the split {split!r}.")
+    queries = list(zip(table["qid"].to_pylist(), table["text"].to_pylist(), strict=True))
+    blank = [qid for qid, text in queries if not text.strip()]
+    if blank:
+        raise UserError(f"{path}: query {blank[0]!r} has no text ({len(blank)} such queries). Remove it.")
+    return queries
 
 
 def relevant_documents(queries: Path, qrels: Path, split: str, known: pa.ChunkedArray) -> list[JudgedQuery]:

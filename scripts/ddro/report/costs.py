@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddro.core.command import UserError
-from ddro.core.tables import STAGES, SYSTEMS
+from ddro.core.tables import BASELINES, STAGES, SYSTEMS
 from ddro.training.log import LOG, read_training_log
 
 
@@ -99,7 +99,10 @@ ORDER = (
     Stage(_EXPERIMENT, "gather_run.sft.test", ("sft",)),
     Stage(_EXPERIMENT, "retrieve.ddro.test", ("ddro",)),
     Stage(_EXPERIMENT, "gather_run.ddro.test", ("ddro",)),
-    *(Stage(_EXPERIMENT, f"evaluate.{system}.test", ()) for system in SYSTEMS),
+    Stage(_DATASET, "index_doct5query", ("doct5query",), optional=True),
+    Stage(_DATASET, "search_doct5query.test", ("doct5query",), optional=True),
+    Stage(_DATASET, "search_dense.test", ("dense",), optional=True),
+    *(Stage(_EXPERIMENT, f"evaluate.{system}.test", (), optional=system in BASELINES) for system in SYSTEMS),
     Stage(_EXPERIMENT, "compare_systems.test", ()),
     Stage(_EXPERIMENT, "plot_training", ()),
 )

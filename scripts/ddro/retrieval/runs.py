@@ -230,3 +230,23 @@ def _read_bytes(path: Path) -> bytes:
         raise UserError(f"{path}: no such file. Run snakemake to make it.") from error
     except (EOFError, OSError, zlib.error) as error:
         raise UserError(f"{path}: not a whole text file ({error}). Delete it and run its rule again.") from error
+
+
+def run_table(qids: Sequence[str], found: Sequence[tuple[np.ndarray, np.ndarray]], docnos: pa.Array) -> pa.Table:
+    """The rows of `tables.RUN` of several queries.
+
+    Args:
+        qids: of the queries.
+        found: of each query the places of its documents in ``docnos``, best first, and their scores.
+        docnos: of all documents.
+    """
+    counts = [len(places) for places, _ in found]
+    return pa.table(
+        {
+            "qid": pa.array(qids, pa.string()).take(pa.array(np.repeat(np.arange(len(qids)), counts))),
+            "docno": docnos.take(pa.array(np.concatenate([places for places, _ in found]))),
+            "rank": np.concatenate([np.arange(1, count + 1, dtype=np.int32) for count in counts]),
+            "score": np.concatenate([scores for _, scores in found]),
+        },
+        schema=RUN,
+    )

@@ -1,7 +1,6 @@
 import pytest
 
 from ddro.core.command import UserError
-from ddro.core.tables import SYSTEMS
 from ddro.evaluation.published import differences, published_result, read_expected
 
 EXPECTED = {
@@ -35,9 +34,10 @@ def test_shipped_published_results(root):
         published_result(expected, dataset, docid, system)["MRR@10"]
         for dataset in ("msmarco", "nq")
         for docid in ("pq", "tu")
-        for system in SYSTEMS
+        for system in ("bm25", "doct5query", "sft", "ddro")
     ]
-    percent = [29.24, 44.79, 45.76, 29.24, 49.18, 50.07, 23.60, 50.48, 55.51, 23.60, 44.32, 45.99]
+    percent = [29.24, 34.81, 44.79, 45.76, 29.24, 34.81, 49.18, 50.07]
+    percent += [23.60, 29.55, 50.48, 55.51, 23.60, 29.55, 44.32, 45.99]
     assert [100 * value for value in mrr] == pytest.approx(percent)
 
 

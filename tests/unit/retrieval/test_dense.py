@@ -87,7 +87,7 @@ def test_the_script_ranks_for_each_query_of_the_split(folder, tmp_path):
     vectors = np.load(folder / "embeddings/embeddings.npy")
     products = model.encode(["first aid"]) @ vectors.T
     assert run[0]["score"] == pytest.approx(products.max(), abs=1e-6)
-    assert timing["batches"][0]["queries"] == 2 and timing["trie_bytes"] == vectors.nbytes
+    assert timing["queries"] == 2 and timing["trie_bytes"] == vectors.nbytes
 
 
 def test_vectors_of_another_corpus_are_refused(folder, tmp_path):

@@ -41,9 +41,17 @@ def parser() -> argparse.ArgumentParser:
         "--collisions",
         choices=("keep", "extend"),
         default="keep",
-        help="documents of the same docid: keep it (they are ranked in the order of the corpus), or extend it by one "
-        "more token that tells them apart (default: keep)",
+        help="documents of the same docid: keep it, or extend it by one more token that differs (default: keep)",
     )
+    options.add_argument(
+        "--order",
+        choices=("training_queries", "shuffled"),
+        required=True,
+        help="of the table, in which documents of one docid are ranked: most training queries first, or by chance",
+    )
+    options.add_argument("--queries", type=Path, help="training_queries: queries with their split (Parquet)")
+    options.add_argument("--qrels", type=Path, help="training_queries: relevance judgements (Parquet)")
+    options.add_argument("--seed", type=int, required=True, help="seed of the shuffled order")
     options.add_argument("--output", type=Path, required=True, help="the docids (Parquet)")
     options.add_argument("--report", type=Path, required=True, help="collisions, distortion, code usage (JSON)")
     return options
@@ -77,8 +85,11 @@ def main(arguments: argparse.Namespace) -> None:
 
     from ddro.core import tables
     from ddro.core.files import read_table, write_json, write_table
-    from ddro.docids.tokens import check_docids, collision_report, collisions, extend
+    from ddro.corpora.judgements import count_training_queries
+    from ddro.docids.tokens import check_docids, collision_report, collisions, extend, ranking_order
 
+    if arguments.order == "training_queries" and not (arguments.queries and arguments.qrels):
+        raise UserError("--order training_queries needs --queries and --qrels.")
     corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
     if not corpus.num_rows:
         raise UserError(f"{arguments.corpus}: there is no document to give a docid.")
@@ -111,7 +122,7 @@ def main(arguments: argparse.Namespace) -> None:
             shared["documents"],
             shared["groups"],
             shared["largest"],
-            "each is ranked in the order of the corpus"
+            f"each is ranked, in the order {arguments.order}"
             if arguments.collisions == "keep"
             else "one more token tells them apart",
         )
@@ -119,7 +130,11 @@ def main(arguments: argparse.Namespace) -> None:
         log.info("no two documents share a docid")
     write_json(report, arguments.report)
     table = pa.table({"docno": corpus["docno"], "tokens": pa.array(docids.tokens, pa.list_(pa.int32()))})
-    write_table(table, arguments.output, tables.DOCIDS, ["docno"])
+    counted = None
+    if arguments.order == "training_queries":
+        counted = count_training_queries(arguments.queries, arguments.qrels)
+    order = ranking_order(table["docno"].to_pylist(), counted, arguments.seed)
+    write_table(table.take(order), arguments.output, tables.DOCIDS, ["docno"])
 
 
 def of_scheme(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size: int) -> Docids:

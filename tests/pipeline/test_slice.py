@@ -95,6 +95,14 @@ def test_docids_fit_the_model(project):
     assert len(trie.documents) == docids.num_rows == 80
 
 
+def test_documents_that_share_a_docid_are_ranked_by_what_trains(project):
+    docids = read_table(project / "results/awscli/pq/docids.parquet", tables.DOCIDS, ["docno"])["docno"].to_pylist()
+    queries = read_table(project / "results/awscli/queries.parquet", tables.QUERIES, ["qid"]).to_pandas()
+    qrels = read_table(project / "results/awscli/qrels.parquet", tables.QRELS, ["qid", "docno"]).to_pandas()
+    count = qrels[qrels["qid"].isin(queries[queries["split"] == "train"]["qid"])]["docno"].value_counts()
+    assert docids == sorted(docids, key=lambda docno: (-count.get(docno, 0), docno))
+
+
 @pytest.fixture(scope="module")
 def other_schemes(project) -> str:
     """What Snakemake says when the slice runs with each other docid scheme, to DDRO's measures."""

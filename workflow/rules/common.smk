@@ -261,6 +261,11 @@ def has_codebook(wildcards):
     return wildcards.docid in ("pq", "rq") and not recipe_value("docids.table")(wildcards)
 
 
+def ranks_by_training_queries(wildcards):
+    """Whether documents that share a docid are ranked by their training queries."""
+    return recipe_value("docids.order")(wildcards) == "training_queries"
+
+
 def input_options(*names):
     """A params function: these inputs as options, as far as the job has them."""
 

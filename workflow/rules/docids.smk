@@ -93,6 +93,8 @@ rule assign_docids:
         codebook=branch(has_codebook, then="results/{dataset}/{docid}/codebook.faiss"),
         embeddings=branch(has_codebook, then="results/{dataset}/embeddings"),
         table=branch(recipe_value("docids.table"), then=recipe_value("docids.table")),
+        queries=branch(ranks_by_training_queries, then="results/{dataset}/queries.parquet"),
+        qrels=branch(ranks_by_training_queries, then="results/{dataset}/qrels.parquet"),
     output:
         docids="results/{dataset}/{docid}/docids.parquet",
         report="results/{dataset}/{docid}/docid_report.json",
@@ -108,18 +110,19 @@ rule assign_docids:
         settings=branch(
             evaluate("{docid}"),
             cases={
-                "pq": recipe_options("docids.collisions", "pq.subspaces", "pq.centroids"),
-                "rq": recipe_options("docids.collisions", "rq.levels", "rq.centroids"),
-                "tu": recipe_options("docids.collisions", "tu"),
-                "atomic": recipe_options("docids.collisions"),
+                "pq": recipe_options("pq.subspaces", "pq.centroids"),
+                "rq": recipe_options("rq.levels", "rq.centroids"),
+                "tu": recipe_options("tu"),
+                "atomic": "",
             },
         ),
-        given=input_options("codebook", "embeddings", "table"),
+        shared=recipe_options("docids.collisions", "docids.order", "seed"),
+        given=input_options("codebook", "embeddings", "table", "queries", "qrels"),
     message:
         "{wildcards.dataset}/{wildcards.docid}: giving each document its docid"
     shell:
         "python {params.script} --scheme {wildcards.docid} --corpus {input.corpus} --model {input.model}"
-        " {params.given} {params.settings} --output {output.docids} --report {output.report} 2>&1 | tee {log}"
+        " {params.given} {params.settings} {params.shared} --output {output.docids} --report {output.report} 2>&1 | tee {log}"
 
 
 rule build_trie:

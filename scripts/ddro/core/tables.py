@@ -17,7 +17,9 @@ PSEUDO_QUERY_RANKS = pa.schema({"docno": pa.string(), "rank": pa.int32(), "bm25_
 
 RUN = pa.schema({"qid": pa.string(), "docno": pa.string(), "rank": pa.int32(), "score": pa.float64()})
 DOCIDS = pa.schema({"docno": pa.string(), "tokens": pa.list_(pa.int32())})
-"""``tokens`` are ids of the model's extended vocabulary; documents may share a docid, each keeps its row."""
+"""``tokens`` are ids of the model's extended vocabulary; documents may share a docid, each keeps its row.
+
+The rows stand in the order in which documents of one docid are ranked: that of `ddro.docids.tokens.ranking_order`."""
 
 INSTANCES = pa.schema({"docno": pa.string(), "text": pa.string(), "input_ids": pa.list_(pa.int32())})
 NEGATIVES = pa.schema({"qid": pa.string(), "positive": pa.string(), "negative": pa.string(), "rank": pa.int32()})

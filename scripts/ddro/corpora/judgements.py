@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -68,6 +68,15 @@ def relevant_documents(queries: Path, qrels: Path, split: str, known: pa.Chunked
     if not judged:
         raise UserError(f"{queries}: no query of the split {split!r} has a relevant document in {qrels}.")
     return judged
+
+
+def count_training_queries(queries: Path, qrels: Path) -> Counter[str]:
+    """How many training queries each document is judged relevant to; tables as those of `relevant_documents`."""
+    table = read_table(queries, tables.QUERIES, ["qid"])
+    training = table.filter(pc.equal(table["split"], "train"))["qid"]
+    judgements = read_table(qrels, tables.QRELS, ["qid", "docno"])
+    counted = pc.and_(pc.greater(judgements["relevance"], 0), pc.is_in(judgements["qid"], training.combine_chunks()))
+    return Counter(judgements.filter(counted)["docno"].to_pylist())
 
 
 class MadeQuery(NamedTuple):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,20 @@ def extend(docids: Sequence[Docid], groups: Sequence[Sequence[int]], first_token
         for number, row in enumerate(group):
             place = len(docids[row]) - (end_token is not None)
             docids[row].insert(place, first_token + number)
+
+
+def ranking_order(
+    docnos: Sequence[str], training_queries: Mapping[str, int] | None, seed: int | None = None
+) -> list[int]:
+    """The rows of ``docnos`` in the order in which documents of one docid are ranked.
+
+    By the number of their training queries, the most first, then by docno; without ``training_queries`` in an order
+    that depends on nothing but the docnos and ``seed``. Queries that test or validate must not be counted: that would
+    rank their documents first.
+    """
+    if training_queries is None:
+        return sorted(range(len(docnos)), key=lambda row: hashlib.sha256(f"{seed}:{docnos[row]}".encode()).digest())
+    return sorted(range(len(docnos)), key=lambda row: (-training_queries.get(docnos[row], 0), docnos[row]))
 
 
 def collision_report(groups: Sequence[Sequence[int]]) -> dict[str, Any]:

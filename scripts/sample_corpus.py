@@ -1,4 +1,4 @@
-"""Keep the documents with most judged queries, most judged first (METHOD: the paper's top-300k rule)."""
+"""Keep the documents with most judged queries, most judged first (docs/method.md: the paper's top-300k rule)."""
 
 import argparse
 from pathlib import Path

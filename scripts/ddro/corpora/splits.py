@@ -20,7 +20,7 @@ class Query:
 
 
 def most_judged(judged: Mapping[str, int], top_k: int, every: Iterable[str] = ()) -> list[str]:
-    """The ``top_k`` docnos with most judged queries, most judged first, ties by docno (METHOD 2).
+    """The ``top_k`` docnos with most judged queries, most judged first, ties by docno (docs/method.md).
 
     Documents without a judged query come only from ``every``, after the others.
     """

@@ -1,4 +1,4 @@
-"""Docids of the scheme TU: words of the title or of the URL, by one of three rules (METHOD 1 and 7)."""
+"""Docids of the scheme TU: words of the title or of the URL, by one of three rules (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def our_text(url: str, title: str) -> tuple[str, str]:
 
 
 def authors_text(url: str, title: str) -> tuple[str, str]:
-    """Rich path and domain, else title and domain, as the authors' code has it in 2026 (METHOD 7, item 7).
+    """Rich path and domain, else title and domain, as the authors' code has it in 2026 (docs/method.md).
 
     The domain, what comes before the first slash, counts as a segment when richness is judged; nothing is decoded, and
     nothing cut but the scheme. A poor path without a title leaves the domain alone.
@@ -90,7 +90,7 @@ def authors_text(url: str, title: str) -> tuple[str, str]:
 
 
 def ultron_text(url: str, title: str) -> tuple[str, str]:
-    """Title and domain, where the title has more than two words; else the URL's words (Ultron; METHOD 7, item 7)."""
+    """Title and domain, where the title has more than two words; else the URL's words (Ultron; docs/method.md)."""
     url = ULTRON_BLANKS.sub(" ", ULTRON_DROPPED.sub("", SCHEME.sub("", url)))
     domain, *path = [segment for segment in url.split("/") if segment] or [""]
     if len(title.split()) > 2:

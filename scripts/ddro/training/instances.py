@@ -59,7 +59,7 @@ def window_passages(
 def sentence_passages(
     tokenizer: PreTrainedTokenizerBase, docno: str, title: str, body: str, *, passage_tokens: int, max_passages: int
 ) -> Iterator[Instance]:
-    """Up to ``max_passages`` runs of whole sentences, each prefixed by the title (METHOD 7, item 10).
+    """Up to ``max_passages`` runs of whole sentences, each prefixed by the title (docs/method.md).
 
     Sentences follow the title until ``passage_tokens``, with the end token, are full; what is left of the sentence that
     fills them is lost. A document without a body gives its title alone; with 0 ``max_passages`` there is none.
@@ -116,7 +116,7 @@ def sampled_subwords(
 ) -> Iterator[Instance | None]:
     """For each document those of its first `SUBWORDS_READ` subwords that weigh no less than the ``count``-th of them.
 
-    In the order of the text, repeats and all (METHOD 7, item 11). A subword weighs tf * ln(n / (1 + df)), tf and df
+    In the order of the text, repeats and all (docs/method.md). A subword weighs tf * ln(n / (1 + df)), tf and df
     counted in what is read of the n documents. None where fewer than `FEWEST_SUBWORDS` are left, or one alone.
     """
     documents = [

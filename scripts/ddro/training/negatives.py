@@ -1,4 +1,4 @@
-"""Negatives for DDRO: documents that BM25 ranks high for a query but that are not relevant to it (METHOD 3).
+"""Negatives for DDRO: documents that BM25 ranks high for a query but that are not relevant to it (docs/method.md).
 
 Within a stratum of BM25's ranks they are drawn by chance, as the paper does, or they are those that the model to be
 trained ranks highest: then each pair is a mistake of its, or the nearest thing to one.
@@ -28,7 +28,7 @@ Draw = Callable[[np.ndarray, int], np.ndarray]
 def quotas(count: int, strata: int) -> np.ndarray:
     """Split ``count`` over the strata as evenly as possible, what remains to the first ones: int64 [strata].
 
-    1 over 3 strata is (1, 0, 0), never nothing (METHOD 5).
+    1 over 3 strata is (1, 0, 0), never nothing (docs/method.md).
     """
     return np.array([count // strata + (stratum < count % strata) for stratum in range(strata)])
 

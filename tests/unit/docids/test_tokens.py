@@ -17,7 +17,7 @@ from ddro.docids.trie import DocidTrie
 
 
 def test_code_tokens_of_the_paper():
-    """24 sub-spaces of 256 centroids behind T5's 32,128 embeddings: 6,144 new tokens, 38,272 in all (METHOD 1)."""
+    """24 sub-spaces of 256 centroids behind T5's 32,128 embeddings: 6,144 new tokens, 38,272 in all."""
     codes = np.zeros((2, 24), np.int32)
     codes[1] = 255
     tokens = code_tokens(codes, 256, 32128)

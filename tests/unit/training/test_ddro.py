@@ -79,7 +79,7 @@ def make_trainer(model, tokenizer, folder, groups=GROUPS, cache=None, **settings
 
 
 def published_loss(policy, reference):
-    """METHOD 1: the mean over the pairs of -log sigmoid(beta * (ratio of chosen - ratio of rejected))."""
+    """docs/method.md: the mean over the pairs of -log sigmoid(beta * (ratio of chosen - ratio of rejected))."""
     losses = []
     for query, chosen, rejected in PAIRS:
         ratio = [

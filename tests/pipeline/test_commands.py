@@ -1,0 +1,144 @@
+"""Every command that a page shows: make targets exist, Snakemake plans, scripts understand their options."""
+
+import argparse
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+from snakemake.cli import parse_args
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = ["README.md", "CONTRIBUTING.md", "config/README.md", "results/README.md"]
+PAGES += sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").glob("*.md"))
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+CHECKED = ("make", "snakemake", "python")
+LEFT_TO_THE_SHELL = ("source", "git", "squeue", "scontrol", "scancel", "tensorboard", "WHOLE_SLICE=1")
+"""What a page may show beside those: programs of others."""
+
+PLACEHOLDERS = {
+    "FILE": "config/paper.yaml",
+    "mine.yaml": "config/config.yaml",
+    "NAME": "retrieve",
+    "RULE": "train_ddro",
+    "RESULT": "results/awscli/pq/demo/ddro",
+    "FOLDER": ".",
+    "PATH": "workflow/Snakefile",
+    "PROJECT/workflow/Snakefile": "workflow/Snakefile",
+    "results/D/I/docids.txt": "results/awscli/pq/docids.txt",
+    "results/DATASET/DOCID/docids.txt": "results/awscli/pq/docids.txt",
+    "PYTHON=/path/to/python3.11": f"PYTHON={sys.executable}",
+}
+
+
+def shown() -> dict[str, str]:
+    """Each command that a page shows, and the page and line where it stands first."""
+    found: dict[str, str] = {}
+    for page in PAGES:
+        for token in MarkdownIt("commonmark").enable("table").parse((ROOT / page).read_text()):
+            line = token.map[0] + 1 if token.map else 0
+            if token.type in ("code_block", "fence"):
+                for number, text in enumerate(commands_of(token.content), line):
+                    found.setdefault(text, f"{page}:{number}")
+            for child in token.children or []:
+                if child.type == "code_inline" and program(child.content) in CHECKED and " " in child.content:
+                    found.setdefault(child.content, f"{page}:{line}")
+    return found
+
+
+def program(command: str) -> str:
+    """The program that a command starts, without its folder."""
+    words = command.split()
+    return words[0].rsplit("/", 1)[-1] if words else ""
+
+
+def commands_of(block: str) -> list[str]:
+    """The lines of a block of commands, without comments; none if its first line is no command."""
+    lines = [re.split(r"\s+# ", line)[0].strip() for line in block.splitlines() if line.strip()]
+    return lines if lines and program(lines[0]) in (*CHECKED, *LEFT_TO_THE_SHELL, "pip") else []
+
+
+SHOWN = shown()
+
+
+@cache
+def plan(options: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+    """A dry run; where there is no conda, which the profile asks for, without it."""
+    without = (
+        ["--software-deployment-method", "env-modules"] if "slurm" in options and not shutil.which("conda") else []
+    )
+    command = [sys.executable, "-m", "snakemake", *options, *without, "--dry-run", "--quiet"]
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=120)
+
+
+def script_of(path: str):
+    specification = importlib.util.spec_from_file_location(f"shown_{Path(path).stem}", ROOT / path)
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    return script
+
+
+def check_python(words: list[str], monkeypatch) -> None:
+    """Let pytest collect, and a script's parser read its options; a benchmark, which loads much, prints its help."""
+    if words[:2] == ["-m", "pytest"]:
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", *words[2:]]
+        done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=280)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return
+    path, *options = words
+    if path.startswith("tests/benchmarks/"):
+        done = subprocess.run([sys.executable, path, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0 and all(word in done.stdout for word in options if word.startswith("-"))
+        return
+    monkeypatch.syspath_prepend(ROOT / "scripts")
+    parser: argparse.ArgumentParser = script_of(path).parser()
+    if options == ["--help"]:
+        assert parser.format_help()
+    else:
+        parser.parse_args(options)
+
+
+@pytest.mark.parametrize("command", SHOWN, ids=SHOWN.values())
+def test_a_shown_command_works(command, monkeypatch):
+    for part in command.split(" && "):
+        for old, new in PLACEHOLDERS.items():
+            part = re.sub(rf"(?<![\w/.-]){re.escape(old)}(?![\w/=-])", new, part)
+        name, words = program(part), shlex.split(part)[1:]
+        if name == "make":
+            done = subprocess.run(["make", "--dry-run", *words], cwd=ROOT, capture_output=True, text=True, timeout=60)
+            assert done.returncode == 0, f"{SHOWN[command]}: {done.stderr}"
+        elif name == "snakemake" and "--conda-create-envs-only" in words and not shutil.which("conda"):
+            parse_args(words)
+        elif name == "snakemake":
+            done = plan(tuple(word for word in words if word not in ("-n", "--dry-run")))
+            assert done.returncode == 0, f"{SHOWN[command]}: {done.stdout}{done.stderr}"
+        elif name == "python":
+            check_python(words, monkeypatch)
+        elif name == "pip":
+            assert words[0] == "install" and re.search(r"==\d", words[-1]), f"{SHOWN[command]}: a version is missing"
+        else:
+            assert name in (*LEFT_TO_THE_SHELL, "cd"), f"{SHOWN[command]}: {name} is no command that this test knows"
+
+
+def test_the_pages_show_the_commands_that_matter():
+    wanted = ["make demo", "make test", "snakemake export", "snakemake --profile slurm --configfile config/paper.yaml"]
+    assert set(wanted) <= SHOWN.keys()
+
+
+def test_the_readme_is_one_page():
+    assert len((ROOT / "README.md").read_text().split()) <= 1000
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_between_pages_lead_somewhere(page):
+    text = (ROOT / page).read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)#\s]+)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), f"{page}: {target}"

@@ -1,4 +1,4 @@
-"""Embed the title and body of every document with a sentence-transformers model, shard by shard.
+"""Embed the text of every document with a sentence-transformers model, shard by shard.
 
 A stopped run goes on after its last whole shard.
 """
@@ -25,6 +25,12 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--dimension", type=int, help="dimension that the vectors must have (default: the model's)")
     options.add_argument("--max-tokens", type=int, help="tokens of a document that are read (default: the model's)")
+    options.add_argument(
+        "--text", choices=("title_body", "body"), default="title_body", help="what is read (default: title_body)"
+    )
+    options.add_argument(
+        "--precision", choices=("float32", "bfloat16"), default="bfloat16", help="on a GPU (default: bfloat16)"
+    )
     options.add_argument("--batch-size", type=int, default=64, help="documents embedded at a time (default: 64)")
     options.add_argument("--output", type=Path, required=True, help="folder for embeddings.npy and model.json")
     return options
@@ -43,13 +49,13 @@ def main(arguments: argparse.Namespace) -> None:
     if not corpus.num_rows:
         raise UserError(f"{arguments.corpus}: there is no document to embed.")
     texts = [
-        ". ".join(part for part in (title.strip(), body.strip()) if part)
+        ". ".join(part for part in (title.strip() * (arguments.text == "title_body"), body.strip()) if part)
         for title, body in zip(corpus["title"].to_pylist(), corpus["body"].to_pylist(), strict=True)
     ]
     if empty := sum(not text for text in texts):
-        log.warning("%d documents have neither title nor body: they all get the vector of an empty text", empty)
+        log.warning("%d documents have no text: they all get the vector of an empty text", empty)
 
-    model = load_model(arguments.model, arguments.max_tokens)
+    model = load_model(arguments.model, arguments.max_tokens, arguments.precision)
     dimension = model.get_embedding_dimension()
     if arguments.dimension not in (None, dimension):
         raise UserError(
@@ -89,15 +95,15 @@ def model_folder(model: str) -> str:
     return str(found[0].parent)
 
 
-def load_model(model: str, max_tokens: int | None) -> "SentenceTransformer":
-    """Load the model, in bfloat16 onto a GPU if there is one."""
+def load_model(model: str, max_tokens: int | None, precision: str = "bfloat16") -> "SentenceTransformer":
+    """Load the model, onto a GPU in that ``precision`` if there is one; on a CPU it is float32."""
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    half = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    half = precision == "bfloat16" and device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     settings = {"use_safetensors": True, "dtype": torch.bfloat16 if half else torch.float32}
     try:
         loaded = SentenceTransformer(model_folder(model), device=device, local_files_only=True, model_kwargs=settings)

@@ -1,4 +1,4 @@
-"""Index the title and body of every document with Lucene (positions, document vectors and raw text).
+"""Index the text of every document with Lucene (positions, document vectors and raw text).
 
 With pseudo queries, a document's own stand behind its text: document expansion, as docT5query does it.
 """
@@ -13,6 +13,9 @@ from ddro.core.command import UserError, log, progress, run
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--corpus", type=Path, required=True, help="the corpus (Parquet)")
+    options.add_argument(
+        "--text", choices=("title_body", "body"), default="title_body", help="what is indexed (default: title_body)"
+    )
     options.add_argument("--pseudo-queries", type=Path, help="expand each document with these (Parquet)")
     options.add_argument("--threads", type=int, default=1, help="threads that index (default: 1)")
     options.add_argument("--output", type=Path, required=True, help="folder for the index; an older one is replaced")
@@ -35,10 +38,11 @@ def main(arguments: argparse.Namespace) -> None:
     def documents() -> Iterator[tuple[str, str]]:
         if arguments.pseudo_queries is None:
             for document in corpus_documents(arguments.corpus):
-                yield document["docno"], contents(document["title"], document["body"])
+                yield document["docno"], contents(document["title"], document["body"], arguments.text)
             return
         for document, queries in with_queries(arguments.pseudo_queries, arguments.corpus):
-            yield document["docno"], contents(document["title"], "\n".join([document["body"], *queries]))
+            body = "\n".join([document["body"], *queries])
+            yield document["docno"], contents(document["title"], body, arguments.text)
 
     with whole(arguments.output) as folder:
         folder.mkdir()

@@ -11,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         description=__doc__,
         epilog="The negatives of a query are drawn once and serve each of its relevant documents. A relevant document, "
-        "or one that shares its docid, is never a negative. What a stratum lacks is drawn from the nearest other one.",
+        "or one that shares its docid, is never a negative.",
     )
     options.add_argument("--run", type=Path, required=True, help="the BM25 run of the split (Parquet, sorted by qid)")
     options.add_argument("--queries", type=Path, required=True, help="queries with their splits (Parquet)")
@@ -19,6 +19,22 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--docids", type=Path, required=True, help="docids of the corpus (Parquet)")
     options.add_argument("--split", choices=QUERY_SETS, required=True, help="mine for the queries of this split")
     options.add_argument("--per-query", type=int, required=True, help="negatives a query, split evenly over the strata")
+    options.add_argument(
+        "--remainder",
+        choices=("spread", "last", "first"),
+        required=True,
+        help="what the strata don't give in equal parts: one each from the first ones, what a stratum lacks from "
+        "the nearest; the same, but all from the last one; all from the first one, repeats possible",
+    )
+    options.add_argument(
+        "--collection",
+        choices=("corpus", "whole"),
+        required=True,
+        help="what the run ranks; whole: also what isn't in the corpus, whose pairs are dropped once they are drawn",
+    )
+    options.add_argument(
+        "--positives", choices=("all", "one"), required=True, help="relevant documents of a query: one, by chance"
+    )
     options.add_argument(
         "--strata", type=int, nargs="+", required=True, help="last rank of each stratum, such as 100 500 1000"
     )
@@ -65,8 +81,9 @@ def main(arguments: argparse.Namespace) -> None:
     few = f"queries with fewer than {arguments.per_query} candidates, of which all are taken"
     counts = dict.fromkeys(["queries without a ranking", "queries without a relevant document", few], 0)
     counts["queries without a ranking"] = len(qids)
+    outside = 0
     mined, positives, negatives = [], [], []
-    rankings = read_rankings(arguments.run, docnos)
+    rankings = read_rankings(arguments.run, docnos, others=arguments.collection == "whole")
     for qid, documents, ranks in progress(
         rankings, description=f"mine {arguments.split}", unit="queries", total=len(qids)
     ):
@@ -76,13 +93,19 @@ def main(arguments: argparse.Namespace) -> None:
         if qid not in relevant:
             counts["queries without a relevant document"] += 1
             continue
-        draw = by_model(of_model[qid]) if of_model else by_chance(query_generator(arguments.seed, qid))
-        drawn = mine(documents, ranks, relevant[qid], groups, arguments.strata, arguments.per_query, draw)
-        counts[few] += len(drawn[0]) < arguments.per_query
-        if len(drawn[0]):
+        chance = query_generator(arguments.seed, qid)
+        of_query = relevant[qid] if arguments.positives == "all" else chance.choice(relevant[qid], size=1)
+        draw = by_model(of_model[qid]) if of_model else by_chance(chance)
+        drawn, at = mine(
+            documents, ranks, relevant[qid], groups, arguments.strata, arguments.per_query, draw, arguments.remainder
+        )
+        counts[few] += len(drawn) < arguments.per_query
+        inside = drawn < len(docnos)
+        outside += int((~inside).sum())
+        if inside.any():
             mined.append(qid)
-            positives.append(relevant[qid])
-            negatives.append(drawn)
+            positives.append(of_query)
+            negatives.append((drawn[inside], at[inside]))
     if not mined:
         raise UserError(f"{arguments.run}: no query of the split {arguments.split!r} has a negative. Search deeper.")
     table = pairs_table(mined, positives, negatives, docnos)
@@ -95,6 +118,9 @@ def main(arguments: argparse.Namespace) -> None:
         log.info("ranks %d to %d: %d negatives", above + 1, last, count)
     for reason, count in counts.items():
         log.info("%d %s", count, reason)
+    if arguments.collection == "whole":
+        kept = sum(len(documents) for documents, _ in negatives)
+        log.info("%d negatives dropped, for they are outside the corpus; %d kept", outside, kept)
     if of_model:
         unranked = sum(
             len(np.setdiff1d(documents, of_model[qid])) for qid, (documents, _) in zip(mined, negatives, strict=True)

@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
             "Delete the embeddings and run snakemake."
         )
     made_with = read_json(arguments.embeddings / "model.json")
-    model = load_model(arguments.model, made_with["max_tokens"])
+    model = load_model(arguments.model, made_with["max_tokens"], made_with["dtype"])
     cosine = model.similarity_fn_name == "cosine"
     queries = sorted(read_queries(arguments.queries, arguments.split))
     log.info("%d documents, %s of %d dimensions", len(docnos), model.similarity_fn_name, vectors.shape[1])

@@ -43,8 +43,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     from ddro.models.t5 import be_quiet, load
     from ddro.training.checkpoints import Checkpoints, identity
-    from ddro.training.ddro import DdroTrainer, GroupCollator, group_size
-    from ddro.training.pairs import groups_of_pairs, negatives_a_query
+    from ddro.training.ddro import DdroTrainer, GroupCollator
+    from ddro.training.pairs import group_size, groups_of_pairs
     from ddro.training.trainer import add_callbacks, finish, train_with_checkpoints, trainer_arguments
     from ddro.training.validation import validation_retrieval
 
@@ -70,7 +70,7 @@ def main(arguments: argparse.Namespace) -> None:
     queries = read_table(arguments.queries, tables.QUERIES, ["qid"])
     train = pa.concat_tables([read_pairs(path, arguments, docids, queries) for path in arguments.negatives])
     validation = read_pairs(arguments.validation_negatives, arguments, docids, queries)
-    size = group_size(arguments.batch_size, negatives_a_query(train))
+    size = group_size(arguments.batch_size, train)
     settings = trainer_arguments(
         arguments,
         checkpoints.folder,

@@ -12,6 +12,7 @@ JSON object. On a GPU ours trains in bfloat16 and the default model is T5-base; 
 import argparse
 import copy
 import json
+import math
 import resource
 import statistics
 import sys
@@ -29,7 +30,7 @@ from trl import DPOConfig
 
 from ddro.models.t5 import be_quiet, train_tokenizer
 from ddro.training.batches import InstanceCollator, instance_dataset
-from ddro.training.ddro import DdroTrainer, GroupCollator, group_size
+from ddro.training.ddro import DdroTrainer, GroupCollator
 from ddro.training.throughput import training_operations
 from ddro.training.trainer import SftTrainer, add_callbacks, trainer_arguments
 
@@ -92,7 +93,7 @@ def to_maximum(sequences: list[list[int]], longest: int) -> tuple[torch.Tensor, 
 def settings(options: argparse.Namespace, folder: str, batch: int, unit: int = 1) -> dict:
     one = argparse.Namespace(
         epochs=1, learning_rate=1e-4, batch_size=batch, schedule="constant", weight_decay=0.0, max_grad_norm=1.0,
-        evaluations=1, seed=0, device_batch_size=0,
+        epsilon=1e-8, precision="bfloat16", evaluations=1, seed=0, device_batch_size=0,
     )  # fmt: skip
     arguments = trainer_arguments(one, Path(folder), warmup=0.0, best=None, unit=unit)
     return arguments | {"eval_strategy": "no", "logging_steps": 1, "disable_tqdm": True}
@@ -204,7 +205,7 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
     columns = {"prompt_ids": prompts, "chosen_ids": chosen, "rejected_ids": rejected, "length": lengths}
     dataset, tokenizer = datasets.Dataset.from_dict(columns), train_tokenizer(["some words"], 20)
     model = new_model(options.model).to(DEVICE).eval()
-    unit = group_size(options.pairs, negatives)
+    unit = math.gcd(options.pairs, negatives)
     for module in model.modules():
         if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0

@@ -16,10 +16,11 @@ rule index_bm25:
     params:
         **script("index_bm25"),
         expansion=input_options("pseudo_queries"),
+        settings=recipe_options("bm25.text"),
     message:
         "{wildcards.dataset}: indexing the documents with Lucene"
     shell:
-        "python {params.script} --corpus {input.corpus} {params.expansion} --threads {threads} --output {output}"
+        "python {params.script} --corpus {input.corpus} {params.expansion} {params.settings} --threads {threads} --output {output}"
         " 2>&1 | tee {log}"
 
 
@@ -48,6 +49,33 @@ rule search_bm25:
     shell:
         "python {params.script} --index {input.index} --queries {input.queries} --split {wildcards.split}"
         " {params.settings} --threads {threads} --output {output} 2>&1 | tee {log}"
+
+
+use rule index_bm25 as index_collection with:
+    input:
+        corpus="results/{dataset}/raw/documents.parquet",
+    output:
+        directory("results/{dataset}/bm25/collection/index"),
+    log:
+        "<logs>/{dataset}/index_collection.log",
+    benchmark:
+        "<benchmarks>/{dataset}/index_collection.tsv"
+    message:
+        "{wildcards.dataset}: indexing all documents of the collection"
+
+
+use rule search_bm25 as search_collection with:
+    input:
+        index="results/{dataset}/bm25/collection/index",
+        queries=table_of_split("queries"),
+    output:
+        "results/{dataset}/bm25/collection/{split}.run.parquet",
+    log:
+        "<logs>/{dataset}/search_collection.{split}.log",
+    benchmark:
+        "<benchmarks>/{dataset}/search_collection.{split}.tsv"
+    message:
+        "{wildcards.dataset}: ranking all documents of the collection for the {wildcards.split} queries"
 
 
 use rule index_bm25 as index_doct5query with:

@@ -218,6 +218,12 @@ def table_of_split(table):
     return branch(evaluate("{split} == 'documents'"), then=from_documents, otherwise=training_table(table))
 
 
+def run_of_negatives(wildcards):
+    """An input function: BM25's ranking of the corpus, or of all documents of the collection."""
+    whole = recipe_value("negatives.collection")(wildcards) == "whole"
+    return f"results/{{dataset}}/bm25/{'collection/' if whole else ''}{{split}}.run.parquet"
+
+
 def learns_from_documents(wildcards):
     """Whether the recipe makes pairs of the documents' own words."""
     return "documents" in recipe_value("negatives.queries")(wildcards)

@@ -51,7 +51,7 @@ rule rank_for_negatives:
 
 rule mine_negatives:
     input:
-        run="results/{dataset}/bm25/{split}.run.parquet",
+        run=run_of_negatives,
         queries=table_of_split("queries"),
         qrels=table_of_split("qrels"),
         docids="results/{dataset}/{docid}/docids.parquet",
@@ -70,7 +70,14 @@ rule mine_negatives:
     params:
         **script("mine_negatives"),
         ranking=input_options("ranking"),
-        settings=recipe_options("negatives.per_query", "negatives.strata", "seed"),
+        settings=recipe_options(
+            "negatives.per_query",
+            "negatives.strata",
+            "negatives.remainder",
+            "negatives.collection",
+            "negatives.positives",
+            "seed",
+        ),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: drawing negatives for the {wildcards.split} queries"
     shell:

@@ -36,7 +36,13 @@ rule embed_documents:
     params:
         **script("embed_documents"),
         model=embedding_model,
-        settings=recipe_options("embedding.dimension", "embedding.max_tokens", "embedding.batch_size"),
+        settings=recipe_options(
+            "embedding.text",
+            "embedding.dimension",
+            "embedding.max_tokens",
+            "embedding.precision",
+            "embedding.batch_size",
+        ),
     message:
         "{wildcards.dataset}: embedding the documents"
     shell:

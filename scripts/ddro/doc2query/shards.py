@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ddro.core.command import UserError
 from ddro.core.files import check_table, open_in_parts, whole
-from ddro.core.tables import CORPUS, PSEUDO_QUERIES
+from ddro.core.tables import DOCUMENTS, PSEUDO_QUERIES
 
 BLOCK = 1024
 """Documents that are sorted by length, seeded and saved together. A shard is a run of blocks, so that its number and a
@@ -51,12 +51,12 @@ def corpus_documents(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def corpus_file(path: Path) -> pq.ParquetFile:
-    """A corpus that is read piece by piece; a `UserError` tells that it isn't one, or has no document."""
+    """A corpus, or all documents, read piece by piece; a `UserError` tells that it isn't one, or has no document."""
     try:
         corpus = open_in_parts(path)
     except (OSError, pa.ArrowInvalid) as error:
         raise UserError(f"{path}: not a Parquet file ({error}). Delete it and rerun.") from error
-    check_table(corpus.schema_arrow.empty_table(), path, CORPUS)
+    check_table(corpus.schema_arrow.empty_table(), path, DOCUMENTS)
     if not corpus.metadata.num_rows:
         raise UserError(f"{path}: the corpus is empty.")
     return corpus

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ddro.core.command import UserError
-from ddro.core.tables import BASELINES, STAGES, SYSTEMS
+from ddro.core.tables import BASELINES, QUERY_SETS, STAGES, SYSTEMS
 from ddro.training.log import LOG, read_training_log
 
 
@@ -87,7 +87,9 @@ ORDER = (
     Stage(_DATASET, "make_document_queries", ("ddro",), optional=True),
     Stage(_DATASET, "search_bm25.train", ("ddro",), optional=True),
     Stage(_DATASET, "search_bm25.documents", ("ddro",), optional=True),
-    Stage(_DATASET, "search_bm25.validation", ("ddro",)),
+    Stage(_DATASET, "search_bm25.validation", ("ddro",), optional=True),
+    Stage(_DATASET, "index_collection", ("ddro",), optional=True),
+    *(Stage(_DATASET, f"search_collection.{name}", ("ddro",), optional=True) for name in QUERY_SETS),
     Stage(_DATASET, "search_bm25.test", ("bm25",)),
     Stage(_EXPERIMENT, "rank_for_negatives", ("ddro",), owner="ddro", optional=True),
     Stage(_EXPERIMENT, "mine_negatives.train", ("ddro",), owner="ddro", optional=True),

@@ -33,9 +33,9 @@ VECTOR_MODULE = "jdk.incubator.vector"
 DOCUMENTS_A_CALL = 500
 
 
-def contents(title: str, body: str) -> str:
-    """The text that is indexed of a document."""
-    return f"{title}\n{body}"
+def contents(title: str, body: str, text: str = "title_body") -> str:
+    """The text that is indexed of a document: its ``title_body``, or its ``body`` alone."""
+    return f"{title}\n{body}" if text == "title_body" else body
 
 
 def build_index(documents: Iterable[tuple[str, str]], folder: Path, threads: int) -> int:

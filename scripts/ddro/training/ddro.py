@@ -34,14 +34,6 @@ REFERENCE = ("ref_chosen", "ref_rejected")
 ROWS_AT_A_TIME = 16  # of logits, for what is only logged
 
 
-def group_size(batch_size: int, negatives: int) -> int:
-    """How many negatives of a query stand in one batch: as many as divide both the batch and the query's negatives.
-
-    So an optimizer step has exactly ``batch_size`` pairs, but for queries that have fewer negatives.
-    """
-    return math.gcd(batch_size, negatives)
-
-
 @dataclass
 class GroupCollator:
     """Batches preference pairs: each query once, its relevant docid once, and its rejected docids.

@@ -21,28 +21,39 @@ from ddro.core.tables import RUN
 ROWS_A_BATCH = 2**18
 """Rows of a run that are in memory at a time."""
 
+REMAINDERS = ("spread", "last", "first")
+"""What becomes of the negatives that the strata don't give in equal parts; see `stratum_counts`."""
+
 Draw = Callable[[np.ndarray, int], np.ndarray]
 """Chooses ``count`` of a stratum's document numbers: (int [n], count) -> positions in them, int [count]."""
 
 
-def quotas(count: int, strata: int) -> np.ndarray:
-    """Split ``count`` over the strata as evenly as possible, what remains to the first ones: int64 [strata].
+def quotas(count: int, strata: int, remainder: str = "spread") -> np.ndarray:
+    """Split ``count`` over the strata, an equal part for each, what remains by a rule of `REMAINDERS`: int64 [strata].
 
-    1 over 3 strata is (1, 0, 0), never nothing (docs/method.md).
+    spread: one each to the first ones, so that 1 over 3 strata is (1, 0, 0). last: all to the last one, (0, 0, 1).
+    first: to none, for it is drawn from the first one afterwards, (0, 0, 0).
     """
-    return np.array([count // strata + (stratum < count % strata) for stratum in range(strata)])
+    parts = np.full(strata, count // strata)
+    if remainder == "spread":
+        parts[: count % strata] += 1
+    elif remainder == "last":
+        parts[-1] += count % strata
+    return parts
 
 
-def stratum_counts(available: Sequence[int], count: int) -> np.ndarray:
+def stratum_counts(available: Sequence[int], count: int, remainder: str = "spread") -> np.ndarray:
     """How many to draw from each stratum, given how many it has: int64 [strata].
 
     Each stratum gives its quota. What a stratum lacks, in the order of the strata, is drawn from what the others have
     beyond their quota: the nearest stratum first, of two equally near the one with the better ranks. The sum is
-    ``count``, or all that there is.
+    ``count``, or all that there is. With the ``remainder`` first, what a stratum lacks is left out here.
     """
     available = np.asarray(available)
-    wanted = quotas(count, len(available))
+    wanted = quotas(count, len(available), remainder)
     counts = np.minimum(wanted, available)
+    if remainder == "first":
+        return counts
     spare = available - counts
     for stratum, lacking in enumerate(wanted - counts):
         for other in sorted(range(len(counts)), key=lambda other: (abs(other - stratum), other)):
@@ -69,9 +80,12 @@ def by_model(ranked: np.ndarray) -> Draw:
 
 
 def sample_strata(
-    documents: np.ndarray, ranks: np.ndarray, bounds: Sequence[int], count: int, draw: Draw
+    documents: np.ndarray, ranks: np.ndarray, bounds: Sequence[int], count: int, draw: Draw, remainder: str = "spread"
 ) -> np.ndarray:
     """Draw ``count`` candidates by `stratum_counts`.
+
+    With the ``remainder`` first, all that is missing then is drawn from the first stratum, one after the other from the
+    whole of it: a candidate may be drawn again.
 
     Args:
         documents: int [n], numbers of the candidates.
@@ -80,14 +94,17 @@ def sample_strata(
         bounds: the last rank of each stratum, ascending; a candidate ranked below the last one is never drawn.
         count: how many to draw.
         draw: `by_chance` or `by_model`.
+        remainder: of `REMAINDERS`.
 
     Returns:
         Positions in ``ranks``, ascending: int64 [count], or fewer if there are not enough.
     """
     ends = np.searchsorted(ranks, bounds, side="right")
     starts = np.concatenate([[0], ends[:-1]])
-    counts = stratum_counts(ends - starts, count)
+    counts = stratum_counts(ends - starts, count, remainder)
     drawn = [start + draw(documents[start:end], size) for start, end, size in zip(starts, ends, counts, strict=True)]
+    if remainder == "first" and ends[0]:
+        drawn += [draw(documents[: ends[0]], 1) for _ in range(count - counts.sum())]
     return np.sort(np.concatenate(drawn))
 
 
@@ -104,24 +121,28 @@ def mine(
     bounds: Sequence[int],
     count: int,
     draw: Draw,
+    remainder: str = "spread",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draw the negatives of one query: never a relevant document, nor one that has the docid of a relevant one.
 
     Args:
-        documents: int [n], numbers of the ranked documents, best first.
+        documents: int [n], numbers of the ranked documents, best first; from the size of the corpus on they are of
+            documents outside it, which may be drawn.
         ranks: int [n], their ranks, ascending.
         positives: int [p], numbers of the relevant documents.
         groups: int [corpus], the number of each document's docid (`docid_groups`).
         bounds: as for `sample_strata`, with ``count`` and ``draw``.
         count: how many to draw.
         draw: `by_chance` or `by_model`.
+        remainder: of `REMAINDERS`.
 
     Returns:
         The negatives' numbers and ranks, best first: int [m], m <= count.
     """
-    allowed = ~np.isin(groups[documents], groups[positives])
+    inside = documents < len(groups)
+    allowed = ~inside | ~np.isin(groups[np.where(inside, documents, 0)], groups[positives])
     documents, ranks = documents[allowed], ranks[allowed]
-    drawn = sample_strata(documents, ranks, bounds, count, draw)
+    drawn = sample_strata(documents, ranks, bounds, count, draw, remainder)
     return documents[drawn], ranks[drawn]
 
 
@@ -158,18 +179,21 @@ def docid_groups(tokens: pa.ListArray) -> np.ndarray:
     return np.array([numbers.setdefault(tuple(docid), len(numbers)) for docid in tokens.to_pylist()], dtype=np.int64)
 
 
-def read_rankings(path: Path, docnos: pa.Array) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def read_rankings(
+    path: Path, docnos: pa.Array, *, others: bool = False
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Read a run (`tables.RUN`, sorted by qid, then rank) query by query, with the memory of `ROWS_A_BATCH` rows.
 
     Args:
         path: the Parquet file.
         docnos: string [N], the documents that the run may name.
+        others: it may name others, too; they have the numbers N, N + 1, ... of their places in the ranking.
 
     Yields:
         qid, document numbers (positions in ``docnos``) int64 [n] and ranks int64 [n], best first.
 
     Raises:
-        UserError: an unknown document, a document twice for one query, or rows out of order.
+        UserError: an unknown document (without ``others``), a document twice for one query, or rows out of order.
     """
     schema = pa.schema([RUN.field(name) for name in ("qid", "docno", "rank")])
     previous, waiting = "", schema.empty_table()
@@ -179,7 +203,7 @@ def read_rankings(path: Path, docnos: pa.Array) -> Iterator[tuple[str, np.ndarra
                 table = check_table(pa.Table.from_batches([batch]), path, schema)
                 table = pa.concat_tables([waiting, table]).combine_chunks()
                 # The last query of a batch may go on in the next one, so it waits.
-                queries = list(_queries(table, path, docnos))
+                queries = list(_queries(table, path, docnos, others))
                 for qid, documents, ranks in queries[:-1]:
                     yield _in_order(path, previous, qid), documents, ranks
                     previous = qid
@@ -188,13 +212,18 @@ def read_rankings(path: Path, docnos: pa.Array) -> Iterator[tuple[str, np.ndarra
         raise UserError(f"{path}: no such file. Run snakemake to make it.") from error
     except (pa.ArrowInvalid, OSError) as error:
         raise UserError(f"{path}: not a run in Parquet ({error}). Delete it and rerun.") from error
-    for qid, documents, ranks in _queries(waiting, path, docnos):
+    for qid, documents, ranks in _queries(waiting, path, docnos, others):
         yield _in_order(path, previous, qid), documents, ranks
 
 
-def _queries(table: pa.Table, path: Path, docnos: pa.Array) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def _queries(
+    table: pa.Table, path: Path, docnos: pa.Array, others: bool
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Cut a table where the qid changes."""
     rows = pc.index_in(table["docno"], value_set=docnos)
+    if others:
+        places = pa.array(np.arange(len(docnos), len(docnos) + len(table), dtype=np.int32))
+        rows = pc.coalesce(rows.combine_chunks() if isinstance(rows, pa.ChunkedArray) else rows, places)
     if rows.null_count:
         unknown = table["docno"][pc.index(pc.is_null(rows), True).as_py()].as_py()
         raise UserError(f"{path}: docno {unknown!r} has no docid: run and docids are of different corpora.")

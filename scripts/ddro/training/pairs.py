@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 
 import datasets
@@ -10,11 +11,21 @@ from transformers import PreTrainedTokenizerBase
 
 from ddro.models.t5 import encode
 
+FULL_GROUPS = 0.95
+"""The share of pairs that stand in full groups, at least."""
 
-def negatives_a_query(pairs: pa.Table) -> int:
-    """The most negatives that a (query, relevant document) has in ``pairs`` (`tables.NEGATIVES`)."""
-    counts = pairs.group_by(["qid", "positive"]).aggregate([([], "count_all")])
-    return pa.compute.max(counts["count_all"]).as_py()
+
+def group_size(batch_size: int, pairs: pa.Table) -> int:
+    """How many negatives of a query stand in one group, of which a batch is made.
+
+    The largest number that divides both ``batch_size`` and the most negatives that a (query, relevant document) has in
+    ``pairs`` (`tables.NEGATIVES`), and with which `FULL_GROUPS` of all pairs are in full groups. So an optimizer step
+    has ``batch_size`` pairs, or hardly fewer.
+    """
+    counts = pairs.group_by(["qid", "positive"]).aggregate([([], "count_all")])["count_all"].to_numpy()
+    common = math.gcd(batch_size, int(counts.max()))
+    sizes = [size for size in range(common, 0, -1) if common % size == 0]
+    return next(size for size in sizes if (counts // size * size).sum() >= FULL_GROUPS * counts.sum())
 
 
 def groups_of_pairs(

@@ -92,7 +92,7 @@ def test_a_recipe_that_extends_another_goes_on_top_of_its_overrides():
     yours = {"extends": "mine", "overrides": {"nq": {"decoding": {"beams": 6}}}}
     settings = settings_of("msmarco", "tu", "mine", mine=mine)
     assert settings["decoding"] == {"beams": 5, "max_query_tokens": 64, "precision": "float32"}
-    assert settings["negatives"] == {"per_query": 16, "strata": [10, 20], "beams": None, "queries": ["train"]}
+    assert settings["negatives"] == settings_of("msmarco", "tu", "paper")["negatives"] | {"strata": [10, 20]}
     assert settings["ddro"]["learning_rate"] == 1e-5
     assert settings_of("nq", "tu", "yours", mine=mine, yours=yours)["decoding"]["beams"] == 6
 
@@ -215,12 +215,12 @@ def test_all_mistakes_are_told_one_a_line():
     [
         (
             {"bm25": {"dept": 10}},
-            "bm25.dept: unknown key. Did you mean depth? Known here: depth, mining, ranking.",
+            "bm25.dept: unknown key. Did you mean depth? Known here: text, depth, mining, ranking.",
         ),
         (
             {"negatives": {"loss_type": "ipo"}},
             "negatives.loss_type: unknown key. Did you mean ddro.loss_type? "
-            "Known here: per_query, strata, beams, queries.",
+            "Known here: per_query, strata, remainder, collection, positives, beams, queries.",
         ),
         ({"ddro": {"beta": "high"}}, "ddro.beta: expected a number, found 'high'."),
         ({"ddro": {"beta": "1e-3"}}, "ddro.beta: expected a number, found '1e-3'. Write 0.001 without quotes."),

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pytest
 import torch
 import trl
@@ -13,10 +14,12 @@ from safetensors.torch import load_file
 from trl import DPOConfig
 from trl.trainer.utils import FusedCausalLMOutput
 
+from ddro.core.tables import NEGATIVES
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import initialise_t5, load, pad, save, train_tokenizer
 from ddro.retrieval.beam_search import constrained_beam_search
-from ddro.training.ddro import DdroTrainer, GroupCollator, group_size, score_docids
+from ddro.training.ddro import DdroTrainer, GroupCollator, score_docids
+from ddro.training.pairs import group_size
 from ddro.training.validation import ValidationRetrieval
 
 TRL_0_28 = Path(__file__).parents[2] / "fixtures/trl_0_28"
@@ -277,7 +280,14 @@ def test_a_batch_has_each_query_and_each_docid_once():
 
 
 def test_groups_fill_a_batch_exactly():
-    assert [group_size(64, negatives) for negatives in (1, 4, 10, 16, 32, 100)] == [1, 4, 2, 16, 32, 4]
+    def pairs(*counts):
+        rows = [(f"q{query}", str(row)) for query, count in enumerate(counts) for row in range(count)]
+        return pa.Table.from_pylist([{"qid": q, "positive": "d", "negative": n, "rank": 1} for q, n in rows], NEGATIVES)
+
+    assert [group_size(64, pairs(negatives)) for negatives in (1, 4, 10, 16, 32, 100)] == [1, 4, 2, 16, 32, 4]
+    assert group_size(64, pairs(*[16] * 20, 3)) == 16  # few pairs aren't in full groups
+    assert group_size(64, pairs(16, 3, 5, 9, 1)) == 1
+    assert group_size(64, pairs(16, 4, 8, 2, 6)) == 2
 
 
 def test_the_bridged_model_still_generates(tokenizer, tmp_path):

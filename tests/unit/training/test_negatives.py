@@ -35,6 +35,50 @@ def test_quotas_are_even_and_the_remainder_goes_to_the_first_strata(count, strat
 
 
 @pytest.mark.parametrize(
+    ("count", "remainder", "expected"),
+    [
+        (16, "last", [5, 5, 6]),  # the authors' code for MS MARCO: n // 3 each, the rest to the last stratum
+        (32, "last", [10, 10, 12]),
+        (1, "last", [0, 0, 1]),
+        (8, "first", [2, 2, 2]),  # for NQ: n // 3 each, the rest is drawn from the first stratum afterwards
+        (1, "first", [0, 0, 0]),
+    ],
+)
+def test_quotas_of_the_authors_code(count, remainder, expected):
+    assert quotas(count, 3, remainder).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "remainder", "of_strata"),
+    [
+        (16, "last", [5, 5, 6]),
+        (32, "last", [10, 10, 12]),
+        (16, "spread", [6, 5, 5]),  # ours, on purpose: the better ranks are the harder negatives
+        (8, "first", [4, 2, 2]),
+        (1, "first", [1, 0, 0]),
+        (1, "spread", [1, 0, 0]),
+    ],
+)
+def test_a_thousand_ranks_give_the_groups_of_the_authors_code(count, remainder, of_strata):
+    ranks = np.arange(1, 1001)
+    for seed in range(20):
+        drawn = sample_strata(ranks, ranks, [100, 500, 1000], count, by_chance(np.random.default_rng(seed)), remainder)
+        assert np.histogram(ranks[drawn], [1, 101, 501, 1001])[0].tolist() == of_strata
+        assert (np.diff(drawn) >= 0).all()
+
+
+def test_what_is_missing_is_drawn_from_the_first_stratum_and_may_repeat():
+    ranks = np.array([1, 2, 600])
+    drawn = sample_strata(ranks, ranks, [100, 500, 1000], 30, by_chance(np.random.default_rng(0)), "first")
+    assert len(drawn) == 30 and (ranks[drawn] == 600).sum() == 1  # one of the third stratum is all that it has
+    assert set(ranks[drawn].tolist()) == {1, 2, 600}
+    beyond = np.array([600])
+    assert sample_strata(
+        beyond, beyond, [100, 500, 1000], 3, by_chance(np.random.default_rng(0)), "first"
+    ).tolist() == [0]
+
+
+@pytest.mark.parametrize(
     ("available", "count", "expected"),
     [
         ([100, 400, 500], 16, [6, 5, 5]),
@@ -197,7 +241,8 @@ class Case:
         write_table(pa.table(columns, schema), self.folder / f"{name}.parquet", schema)
 
     def mine(self, output="negatives.parquet", *changes):
-        options = ["--split", "train", "--per-query", "6", "--strata", "10", "20", "40", "--seed", "1", *changes]
+        options = ["--split", "train", "--per-query", "6", "--strata", "10", "20", "40", "--seed", "1"]
+        options += ["--remainder", "spread", "--collection", "corpus", "--positives", "all", *changes]
         for name in ("run", "queries", "qrels", "docids"):
             options += [f"--{name}", str(self.folder / f"{name}.parquet")]
         output = self.folder / output
@@ -289,3 +334,31 @@ def test_a_judgement_without_a_docid_and_a_split_without_a_pair_are_named(case):
     case.write("qrels", {"qid": ["q3"], "docno": ["d01"], "relevance": [1]}, QRELS)
     with pytest.raises(UserError, match="no query of the split 'train' has a negative"):
         case.mine()
+
+
+def test_pairs_with_a_document_outside_the_corpus_are_drawn_and_dropped(case, caplog):
+    caplog.set_level("INFO", logger="ddro")
+    others = [("q1", f"x{rank:02}", rank) for rank in range(1, 41)]
+    inside = [("q1", docno, rank) for rank, docno in enumerate(case.docnos, 41)]
+    write_run(case.folder / "run.parquet", others + inside)
+    whole = ["--collection", "whole", "--strata", "80", "--per-query"]
+    rows = [row for row in case.mine("some", *whole, "20") if row["positive"] == "d03"]
+    dropped = 20 - len(rows)
+    assert 0 < dropped < 20  # of eighty ranks about half are of other documents
+    assert f"{dropped} negatives dropped, for they are outside the corpus; {len(rows)} kept" in caplog.messages
+    assert {row["negative"] for row in rows} <= set(case.docnos) - {"d03", "d38", "d39"}
+    assert all(row["rank"] == 41 + int(row["negative"][1:]) for row in rows)
+    all_of_them = [row["negative"] for row in case.mine("all", *whole, "80") if row["positive"] == "d03"]
+    assert all_of_them == [docno for docno in case.docnos if docno not in ("d03", "d38", "d39")]
+    with pytest.raises(UserError, match="'x01' has no docid"):
+        case.mine("corpus")
+
+
+def test_one_positive_is_drawn_by_chance_and_the_others_are_no_negatives(case):
+    found = set()
+    for seed in range(20):
+        rows = [row for row in case.mine("out", "--positives", "one", "--seed", str(seed)) if row["qid"] == "q1"]
+        assert len(rows) == 6 and len({row["positive"] for row in rows}) == 1
+        assert not {"d03", "d38", "d39"} & {row["negative"] for row in rows}
+        found |= {row["positive"] for row in rows}
+    assert found == {"d03", "d39"}

@@ -211,15 +211,16 @@ def of_titles_and_urls(arguments: argparse.Namespace, corpus: "pa.Table", vocabu
 
 def of_table(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size: int) -> Docids:
     """Docids of a published table, as far as the corpus has their documents."""
-    from ddro.docids.text_format import docids_of, read_published
+    from ddro.docids.text_format import docids_of, read_docid_table
 
-    published, stripped = read_published(arguments.table)
+    published = read_docid_table(arguments.table)
+    stripped = sum(len(entry.open_docid) < len(entry.tokens) for entry in published.values())
     tokens, names = docids_of(corpus["docno"].to_pylist(), published, arguments.table)
     report = {"left_out": len(published) - len(tokens), "without_padding": stripped}
     log.info(
         "%s: %d docids, of which %d of no document of the corpus", arguments.table, len(published), report["left_out"]
     )
-    log.info("%d docids had padding or an end token behind them, which is left out", stripped)
+    log.info("%d docids had padding or an end token, which is left out", stripped)
     if arguments.scheme == "tu":
         end = load_tokenizer(arguments.model).eos_token_id
         allowed = [range(FIRST_WORD, vocabulary_size)] * arguments.max_tokens

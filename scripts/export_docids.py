@@ -16,10 +16,10 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from ddro.core import tables
     from ddro.core.files import read_table
-    from ddro.docids.text_format import write_published
+    from ddro.docids.text_format import write_docid_table
 
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
-    write_published(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), arguments.output)
+    write_docid_table(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), arguments.output)
     log.info("%d docids", docids.num_rows)
 
 

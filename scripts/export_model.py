@@ -31,7 +31,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import shutil
 
-    from ddro.models.export import docid_lines, model_card, sha256, test_lines
+    from ddro.docids.text_format import write_docid_table
+    from ddro.models.export import model_card, sha256, test_lines
     from ddro.models.t5 import be_quiet, encode, load
 
     be_quiet()
@@ -47,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
         folder.mkdir()
         for path in sorted(arguments.model.glob("*.json")) + sorted(arguments.model.glob("*.safetensors")):
             shutil.copyfile(path, folder / path.name)
-        (folder / "docids.txt").write_text("".join(docid_lines(docids.to_pylist())), encoding="utf-8")
+        write_docid_table(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), folder / "docids.txt")
         (folder / "tests.jsonl").write_text("".join(test_lines(qrels, input_ids, docids.to_pylist())), encoding="utf-8")
         decoding = {"beams": arguments.beams, "max_query_tokens": arguments.max_query_tokens}
         decoding["tied_head"] = bool(model.config.tie_word_embeddings)

@@ -1,69 +1,100 @@
-"""Docid tables as the authors of DDRO publish them: a line ``[d108472]<TAB>32211,32518,...`` for each document."""
+"""Docid tables as text, in the form in which the authors of DDRO publish theirs: ``[d108472]<TAB>32211,32518,...``.
+
+A line for each document. Published files have the brackets or not, capitals or not, padding (0) before or behind the
+docid, an end token (1) or not, Windows' line ends, blank lines, and docnos that stand in several lines.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from ddro.core.command import UserError
+from ddro.core.command import UserError, log
 from ddro.core.files import whole
+from ddro.core.lines import SourceLines
 from ddro.docids.tokens import Docid
 
-LINE = re.compile(r"\[([^\t]+)\]\t(\d{1,9}(?:,\d{1,9})*)")
+LINE = re.compile(r"\s*([^\t]*\S)\s*\t\s*(\d{1,9}(?:\s*,\s*\d{1,9})*)\s*")
 PADDING, END = 0, 1
-"""T5's own; some of the published tables have them behind the docids, some have not."""
+"""T5's own."""
 
 
-def read_published(path: Path) -> tuple[dict[str, tuple[int, Docid]], int]:
-    """The line number and the docid of each docno, and how many docids had padding or an end token, which is left out.
+class Entry(NamedTuple):
+    """A line of a docid table: its number in the file, and its tokens as they stand there."""
+
+    line: int
+    tokens: Docid
+
+    @property
+    def docid(self) -> Docid:
+        """The tokens without padding, the end token included where there is one."""
+        return [token for token in self.tokens if token != PADDING]
+
+    @property
+    def open_docid(self) -> Docid:
+        """The tokens without padding and without end tokens behind them."""
+        docid = self.docid
+        while docid and docid[-1] == END:
+            docid.pop()
+        return docid
+
+
+def without_brackets(docno: str) -> str:
+    """A docno as published files name it: ``[d1]`` is d1."""
+    return docno.strip().removeprefix("[").removesuffix("]")
+
+
+def read_docid_table(path: Path) -> dict[str, Entry]:
+    """The entry of each docno, without brackets, in the order of the file; of a docno in several lines the last one.
+
+    How many lines are left out so is logged.
 
     Raises:
-        UserError: the file isn't there, a line isn't of the form, or a docno stands in two lines.
+        UserError: the file isn't there or has no line, or a line isn't of the form.
     """
-    docids: dict[str, tuple[int, Docid]] = {}
-    stripped = 0
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file (docids.table names it).") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not a text file ({error}).") from error
-    for number, line in enumerate(lines, 1):
+    if not path.is_file():
+        raise UserError(f"{path}: no such file (docids.table of the recipe names it, or the script's --docids).")
+    table: dict[str, Entry] = {}
+    repeated: list[int] = []
+    lines = SourceLines(path, tolerance=0)
+    for line in lines:
         if not (match := LINE.fullmatch(line)):
-            raise UserError(f"{path}:{number}: expected [docno]<TAB>token,token,..., found {line[:80]!r}.")
-        docno, tokens = match[1], [int(token) for token in match[2].split(",")]
-        if docno in docids:
-            raise UserError(f"{path}:{number}: docno {docno!r} stands in line {docids[docno][0]} already. Remove one.")
-        docid = tokens[:]
-        while docid and docid[-1] in (PADDING, END):
-            docid.pop()
-        stripped += len(docid) < len(tokens)
-        docids[docno] = number, docid
-    return docids, stripped
+            raise UserError(f"{path}:{lines.number}: expected [docno]<TAB>token,token,..., found {line[:80]!r}.")
+        docno = without_brackets(match[1])
+        if docno in table:
+            repeated.append(table[docno].line)
+        table[docno] = Entry(lines.number, [int(token) for token in match[2].split(",")])
+    if repeated:
+        log.warning(
+            "%s: %d lines left out, whose document stands in a later line, too, such as line %d",
+            path,
+            len(repeated),
+            repeated[0],
+        )
+    return table
 
 
-def docids_of(
-    docnos: Sequence[str], published: dict[str, tuple[int, Docid]], path: Path
-) -> tuple[list[Docid], list[str]]:
-    """The docid of each document, and where it stands in the file; published docnos may be in lower case.
+def docids_of(docnos: Sequence[str], table: Mapping[str, Entry], path: Path) -> tuple[list[Docid], list[str]]:
+    """The docid of each document, and where it stands in the file; docnos there may be in lower case.
 
     Raises:
         UserError: a document has no docid.
     """
-    found = [published.get(docno) or published.get(docno.lower()) for docno in docnos]
+    found = [table.get(docno) or table.get(docno.lower()) for docno in docnos]
     if missing := [docno for docno, entry in zip(docnos, found, strict=True) if not entry]:
         raise UserError(
             f"{path}: {len(missing)} of the {len(docnos)} documents of the corpus have no docid there, the first is "
             f"{missing[0]!r}. Take the table of this very corpus, or set docids.table to null."
         )
-    if len({number for number, _ in found}) < len(found):
+    if len({entry.line for entry in found}) < len(found):
         raise UserError(f"{path}: two documents of the corpus differ in case alone, and not in this table.")
-    return [list(docid) for _, docid in found], [f"{path}:{number}" for number, _ in found]
+    return [entry.open_docid for entry in found], [f"{path}:{entry.line}" for entry in found]
 
 
-def write_published(docnos: Sequence[str], docids: Iterator[Sequence[int]], path: Path) -> None:
-    """Write the table; docnos are in lower case, as the authors have them, where that leaves them distinct."""
+def write_docid_table(docnos: Sequence[str], docids: Iterable[Sequence[int]], path: Path) -> None:
+    """Write a table; docnos are in lower case, as the authors have them, where that leaves them distinct."""
     lower = [docno.lower() for docno in docnos]
     names = lower if len(set(lower)) == len(lower) else docnos
     with whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:

@@ -11,11 +11,6 @@ from typing import Any
 from ddro.core.tables import MEASURES
 
 
-def docid_lines(docids: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Lines ``docno, tab, token ids with commas``, of rows of `tables.DOCIDS`."""
-    return (f"{row['docno']}\t{','.join(map(str, row['tokens']))}\n" for row in docids)
-
-
 def test_lines(
     qrels: Iterable[Mapping[str, Any]], input_ids: Mapping[str, Sequence[int]], docids: Iterable[Mapping[str, Any]]
 ) -> Iterator[str]:

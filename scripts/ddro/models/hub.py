@@ -9,13 +9,13 @@ with commas.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from ddro.core.command import UserError
-
-PAD, END = 0, 1
+from ddro.core.lines import SourceLines
+from ddro.docids.text_format import END, PADDING, read_docid_table, without_brackets
 
 
 class TestLine(NamedTuple):
@@ -57,27 +57,22 @@ def fetch(source: str, revision: str | None = None) -> Path:
 
 def name_of_document(docno: str) -> str:
     """The docno without the brackets and capitals that differ between the published files."""
-    return docno.strip().strip("[]").lower()
+    return without_brackets(docno).lower()
 
 
 def read_docids(path: Path) -> dict[str, tuple[int, ...]]:
-    """The docid of each document, padding left out, in file order.
+    """The docid of each document by `name_of_document`, padding left out, in file order.
 
     Raises:
-        UserError: no text file, a line of another form, or a document that stands there twice.
+        UserError: what `read_docid_table` refuses, or two docnos differ in case alone.
     """
-    docids: dict[str, tuple[int, ...]] = {}
-    for number, line in _lines(path):
-        try:
-            docno, text = line.rstrip("\n").split("\t")
-            tokens = _tokens(text)
-        except ValueError as error:
-            raise UserError(f"{path}:{number}: expected docno, tab, numbers with commas: {line[:80]!r}.") from error
-        if (name := name_of_document(docno)) in docids:
-            raise UserError(f"{path}:{number}: document {name!r} stands there twice.")
-        docids[name] = tokens
-    if not docids:
-        raise UserError(f"{path}: no docid.")
+    table = read_docid_table(path)
+    docids = {name_of_document(docno): tuple(entry.docid) for docno, entry in table.items()}
+    if len(docids) < len(table):
+        seen: dict[str, str] = {}
+        for docno, entry in table.items():
+            if (other := seen.setdefault(name_of_document(docno), docno)) != docno:
+                raise UserError(f"{path}:{entry.line}: documents {other!r} and {docno!r} differ in case alone.")
     return docids
 
 
@@ -88,32 +83,22 @@ def read_test_set(path: Path) -> list[TestLine]:
         UserError: no text file, a line of another form, or none.
     """
     lines = []
-    for number, line in _lines(path):
+    source = SourceLines(path, tolerance=0)
+    for line in source:
         try:
             row = json.loads(line)
-            lines.append(
-                TestLine(name_of_document(row["query_id"]), _tokens(row["doc_id"]), [int(t) for t in row["input_ids"]])
-            )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            docno = name_of_document(str(row["query_id"]))  # some files have numbers
+            lines.append(TestLine(docno, _tokens(row["doc_id"]), [int(token) for token in row["input_ids"]]))
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise UserError(
-                f"{path}:{number}: expected JSON with query_id (a docno), doc_id (numbers with commas) and "
+                f"{path}:{source.number}: expected JSON with query_id (a docno), doc_id (numbers with commas) and "
                 f"input_ids (a list): {line[:80]!r}."
             ) from error
-    if not lines:
-        raise UserError(f"{path}: no query.")
     return lines
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from enumerate(file, start=1)
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a text file ({error}).") from error
-
-
 def _tokens(text: str) -> tuple[int, ...]:
-    return tuple(token for token in map(int, text.split(",")) if token != PAD)
+    return tuple(token for token in map(int, text.split(",")) if token != PADDING)
 
 
 def weight_shapes(folder: Path) -> dict[str, list[int]]:

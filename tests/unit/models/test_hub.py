@@ -202,7 +202,7 @@ def test_broken_files_are_named(tmp_path):
         load(tmp_path)
     (tmp_path / "docids.txt").write_bytes(b"\x1f\x8b\xff")
     for read in (read_docids, read_test_set):
-        with pytest.raises(UserError, match="docids.txt: not a text file"):
+        with pytest.raises(UserError, match="docids.txt: damaged or cut off"):
             read(tmp_path / "docids.txt")
     with pytest.raises(UserError, match="none.json: no such file"):
         read_json(tmp_path / "none.json")
@@ -211,9 +211,9 @@ def test_broken_files_are_named(tmp_path):
 def test_files_of_another_form_are_refused_with_their_line(tmp_path):
     path = tmp_path / "docids.txt"
     for text, message in (
-        ("a\t1,x\n", ":1: expected docno"),
-        ("[A]\t5\na\t6\n", ":2: document 'a' stands"),
-        ("", ": no docid"),
+        ("a\t1,x\n", r":1: expected \[docno\]<TAB>token"),
+        ("[A]\t5\na\t6\n", ":2: documents 'A' and 'a' differ in case alone"),
+        ("", ": the file is empty"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=f"docids.txt{message}"):
@@ -221,7 +221,7 @@ def test_files_of_another_form_are_refused_with_their_line(tmp_path):
     for text, message in (
         ("{", ":1: expected JSON"),
         (json.dumps({"query_id": "a"}), ":1: expected"),
-        ("", ": no query"),
+        ("", ": the file is empty"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=f"docids.txt{message}"):

@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import yaml
 from markdown_it import MarkdownIt
 from snakemake.cli import parse_args
 
@@ -23,6 +24,9 @@ ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ[
 CHECKED = ("make", "snakemake", "python")
 LEFT_TO_THE_SHELL = ("source", "git", "squeue", "scontrol", "scancel", "tensorboard", "WHOLE_SLICE=1")
 """What a page may show beside those: programs of others."""
+
+NO_COMMANDS = re.compile(r"\||(module )?\w+:\s|fetch ->|L = |my_corpus/")
+"""How a block begins that shows something else: a table, YAML or a module, the rules, an equation, a folder."""
 
 PLACEHOLDERS = {
     "FILE": "config/paper.yaml",
@@ -61,9 +65,9 @@ def program(command: str) -> str:
 
 
 def commands_of(block: str) -> list[str]:
-    """The lines of a block of commands, without comments; none if its first line is no command."""
+    """The lines of a block of commands, without comments; none if it shows something else."""
     lines = [re.split(r"\s+# ", line)[0].strip() for line in block.splitlines() if line.strip()]
-    return lines if lines and program(lines[0]) in (*CHECKED, *LEFT_TO_THE_SHELL, "pip") else []
+    return [] if NO_COMMANDS.match(block.strip()) else lines
 
 
 SHOWN = shown()
@@ -135,6 +139,24 @@ def test_the_pages_show_the_commands_that_matter():
 
 def test_the_readme_is_one_page():
     assert len((ROOT / "README.md").read_text().split()) <= 1000
+
+
+def test_the_settings_that_the_method_names_are_there():
+    """In the last column of the table of differences: a section and a key, or a key alone."""
+    text = (ROOT / "docs/method.md").read_text().split("## Where the sources differ")[1].split("\n## ")[0]
+    named = {
+        name for row in re.findall(r"^\|.*\| (.*) \|$", text, re.MULTILINE) for name in re.findall(r"`([\w.]+)`", row)
+    }
+    sections = yaml.safe_load((ROOT / "workflow/schemas/recipe.schema.yaml").read_text())["properties"]
+    known = {"paper", "authors_code", "demo"}
+
+    def learn(part: dict, path: str) -> None:
+        for key, value in part.get("properties", {}).items():
+            known.update((key, f"{path}{key}", *value.get("enum", [])))
+            learn(value, f"{path}{key}.")
+
+    learn({"properties": sections}, "")
+    assert named <= known and "sft.head" in named
 
 
 @pytest.mark.parametrize("page", PAGES)

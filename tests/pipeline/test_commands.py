@@ -14,7 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 from markdown_it import MarkdownIt
+from markdown_it.token import Token
 from snakemake.cli import parse_args
+
+from ddro.config.schema import problems, read_yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "CONTRIBUTING.md", "config/README.md", "results/README.md"]
@@ -43,11 +46,15 @@ PLACEHOLDERS = {
 }
 
 
+def parse(page: str) -> list[Token]:
+    return MarkdownIt("commonmark").enable("table").parse((ROOT / page).read_text())
+
+
 def shown() -> dict[str, str]:
     """Each command that a page shows, and the page and line where it stands first."""
     found: dict[str, str] = {}
     for page in PAGES:
-        for token in MarkdownIt("commonmark").enable("table").parse((ROOT / page).read_text()):
+        for token in parse(page):
             line = token.map[0] + 1 if token.map else 0
             if token.type in ("code_block", "fence"):
                 for number, text in enumerate(commands_of(token.content), line):
@@ -139,6 +146,27 @@ def test_the_pages_show_the_commands_that_matter():
 
 def test_the_readme_is_one_page():
     assert len((ROOT / "README.md").read_text().split()) <= 1000
+
+
+def configurations() -> dict[str, dict]:
+    """Each part of a configuration that a page shows, by page and line."""
+    known = read_yaml(ROOT / "workflow/schemas/config.schema.yaml")["properties"].keys() | {"overrides"}
+    blocks = {
+        f"{page}:{token.map[0] + 1}": yaml.safe_load(token.content)
+        for page in PAGES
+        for token in parse(page)
+        if token.type in ("code_block", "fence") and re.match(r"\w+:\s", token.content)
+    }
+    return {where: block for where, block in blocks.items() if block.keys() & known}
+
+
+@pytest.mark.parametrize("where", configurations())
+def test_a_shown_configuration_is_valid(where):
+    config = configurations()[where]
+    recipes = [{"overrides": config.pop("overrides", {})}, *config.get("recipes", {}).values()]
+    assert problems(config, read_yaml(ROOT / "workflow/schemas/config.schema.yaml")) == []
+    schema = read_yaml(ROOT / "workflow/schemas/recipe.schema.yaml")
+    assert [problem for recipe in recipes for problem in problems(recipe, schema)] == []
 
 
 def test_the_settings_that_the_method_names_are_there():

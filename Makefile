@@ -29,7 +29,7 @@ SHOWN = $(shell find results -name '*.svg' -o -name '*.html' ! -path results/rep
 results/report.html: $(SHOWN) $(wildcard workflow/report/*.rst)
 	@snakemake --report $@
 
-# The rules of the paper's four experiments, also as the README shows them.
+# The rules of the paper's four experiments, also as docs/architecture.md shows them.
 dag: env
 	@snakemake results/dag.svg --configfile config/paper.yaml
 	@cp results/dag.svg workflow/report/dag.svg

@@ -1,4 +1,4 @@
-"""The README's table of partial reruns, on the plan of the default configuration: exactly what depends on a change.
+"""What reruns when (docs/architecture.md), on the plan of the default configuration: exactly what depends on a change.
 
 The results are made up: one line in each file that Snakemake would make, taken for made with ``--touch``. What reruns
 is decided by what Snakemake has noted of each job, which is real. A job is named as its log: rule.wildcards.

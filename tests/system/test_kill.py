@@ -34,7 +34,7 @@ def processes_in(folder: Path) -> list[int]:
 
 
 def run_and_kill(folder: Path, seconds: float) -> int | None:
-    """Start Snakemake as the README says after a kill, and kill it and its jobs; return its exit code if it ends."""
+    """Start Snakemake as after a kill (docs/cluster.md), and kill it and its jobs; return its exit code if it ends."""
     snakemake(folder, "--unlock")
     command = [sys.executable, "-m", "snakemake", *SLICE]
     with open(folder / "run.log", "ab") as log:

@@ -178,7 +178,7 @@ def test_without_a_controller_a_submission_fails_in_time_and_says_so(project):
 
 
 def test_a_training_on_two_machines(project):
-    """Asked for as README says: the processes find each other, and one of them writes."""
+    """Asked for as docs/cluster.md says: the processes find each other, and one of them writes."""
     shutil.rmtree(project / MODEL)
     before = jobs()
     resources = {"nodes": 2, "tasks": 2, "tasks_per_gpu": 0, "gpu": 2, "cpus_per_task": 8, "mem_mb": 16000}

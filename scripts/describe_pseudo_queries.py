@@ -22,9 +22,10 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
     from ddro.core.files import whole, write_json
-    from ddro.doc2query.quality import quality, quality_page, with_documents
+    from ddro.doc2query.quality import quality, with_documents
     from ddro.doc2query.shards import read_metadata
     from ddro.report.figures import pseudo_query_figure, save_svg
+    from ddro.report.pseudo_queries import quality_page
 
     documents = with_documents(arguments.pseudo_queries, arguments.corpus)
     ranks = pq.read_table(arguments.ranks)["bm25_rank"].to_numpy()

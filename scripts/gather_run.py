@@ -21,8 +21,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.retrieval.runs import gather, write_trec
-    from ddro.retrieval.timing import summarise_timings
+    from ddro.retrieval.runs import gather, summarise_timings, write_trec
 
     queries = read_table(arguments.queries, tables.QUERIES, ["qid"]).to_pylist()
     qids = [row["qid"] for row in queries if row["split"] == arguments.split]

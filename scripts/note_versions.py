@@ -24,6 +24,8 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import re
 
+    from ddro.report.html import page
+
     pins = re.findall(r"^([\w.-]+==[^\s;]+)", arguments.lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
     pins.append(f"torch=={torch_version()}")
     machine = (
@@ -37,12 +39,7 @@ def main(arguments: argparse.Namespace) -> None:
     ]
     body = "\n".join(f"<h2>{title}</h2>\n<pre>{html.escape(text)}</pre>" for title, text in parts)
     with whole(arguments.output) as temporary:
-        temporary.write_text(
-            '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>What made these results</title>'
-            "<style>body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem }"
-            f"</style></head>\n<body><h1>What made these results</h1>\n{body}\n</body></html>\n",
-            encoding="utf-8",
-        )
+        temporary.write_text(page("What made these results", body), encoding="utf-8")
     log.info("code %s", parts[0][1])
 
 

@@ -15,8 +15,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     from ddro.core.files import read_json
-    from ddro.report.docid_figure import docid_figure
-    from ddro.report.figures import save_svg
+    from ddro.report.figures import docid_figure, save_svg
 
     save_svg(docid_figure(read_json(arguments.report)), arguments.output)
 

@@ -9,8 +9,7 @@ import pyarrow.compute as pc
 from ddro.core import tables
 from ddro.core.command import UserError, log, progress, run
 from ddro.core.files import check_foreign_key, read_batches, read_table
-from ddro.core.ordering import write_in_order
-from ddro.corpora.splits import most_judged
+from ddro.corpora.sampling import most_judged, write_in_order
 
 DOCNO = pa.schema([tables.DOCUMENTS.field("docno")])
 

@@ -30,8 +30,7 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.corpora.judgements import read_queries
     from ddro.docids.vectors import read_vectors
     from ddro.retrieval.dense import nearest
-    from ddro.retrieval.runs import run_table
-    from ddro.retrieval.timing import summarise_timings
+    from ddro.retrieval.runs import run_table, summarise_timings
     from embed_documents import load_model
 
     if arguments.depth < 1:

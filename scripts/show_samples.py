@@ -24,14 +24,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.report.samples import Sample, choose, first_relevant, samples_page
+    from ddro.core.text import smallest_hashes
+    from ddro.report.samples import Sample, first_relevant, samples_page
     from ddro.retrieval.runs import read_run
 
     groups = read_table(arguments.per_query, PER_QUERY).to_pandas().groupby("qid")["group"].first()
     texts = read_table(arguments.queries, QUERIES, ["qid"]).to_pandas().set_index("qid")["text"]
     qrels = read_table(arguments.qrels, QRELS, ["qid", "docno"]).to_pandas().query("relevance >= 1")
     titles = read_table(arguments.corpus, CORPUS).to_pandas().set_index("docno")["title"]
-    chosen = choose(list(groups.index), SAMPLES)
+    chosen = smallest_hashes(list(groups.index), SAMPLES)
     rankings = {}
     for system in SYSTEMS:
         frame = read_run(vars(arguments)[system]).to_pandas()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Sequence
 from functools import cache
 from html.parser import HTMLParser
 
@@ -98,6 +99,11 @@ class _TextOfHtml(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self.hidden:
             self.pieces.append(data)
+
+
+def smallest_hashes(texts: Sequence[str], count: int) -> list[str]:
+    """The ``count`` texts with the smallest SHA-256, by that: the same each time, and nobody's choice."""
+    return sorted(texts, key=lambda text: hashlib.sha256(text.encode("utf-8")).digest())[:count]
 
 
 def fraction_of_hash(text: str) -> float:

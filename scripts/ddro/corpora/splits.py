@@ -1,9 +1,9 @@
-"""Which queries train, validate and test, and which documents make the corpus."""
+"""Which queries train, validate and test."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 from ddro.core.text import content_stems, fraction_of_hash, jaccard
@@ -17,15 +17,6 @@ class Query:
     text: str
     kind: str
     docnos: tuple[str, ...]
-
-
-def most_judged(judged: Mapping[str, int], top_k: int, every: Iterable[str] = ()) -> list[str]:
-    """The ``top_k`` docnos with most judged queries, most judged first, ties by docno (docs/method.md).
-
-    Documents without a judged query come only from ``every``, after the others.
-    """
-    candidates = {docno for docno, count in judged.items() if count > 0}.union(every)
-    return sorted(candidates, key=lambda docno: (-judged.get(docno, 0), docno))[:top_k]
 
 
 def has_official_split(kinds: Iterable[str]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -71,24 +70,3 @@ def quality(
         found = int(((ranks > 0) & (ranks <= depth)).sum())
         numbers[f"share_bm25_rank_{depth}"] = found / max(len(ranks), 1)
     return numbers, samples, lengths
-
-
-def quality_page(numbers: Mapping[str, Any], samples: Iterable[tuple[str, str, list[str]]]) -> str:
-    """An HTML page: the numbers, then each sampled document with its queries."""
-    rows = "".join(
-        f"<tr><td>{escape(name.replace('_', ' '))}</td><td>{value:{'d' if isinstance(value, int) else '.3f'}}</td></tr>"
-        for name, value in numbers.items()
-        if isinstance(value, int | float)
-    )
-    documents = "".join(
-        f"<h3>{escape(docno)}</h3><p>{escape(title)}</p><ul>"
-        + "".join(f"<li>{escape(text)}</li>" for text in texts)
-        + "</ul>"
-        for docno, title, texts in samples
-    )
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Pseudo queries</title><style>'
-        "body{font-family:sans-serif;max-width:50em;margin:1em auto;color:#1b1f24}"
-        "td{padding:0 1em 0 0}h3{margin-bottom:0}p{margin:0}</style></head>"
-        f"<body><h2>Pseudo queries</h2><table>{rows}</table>{documents}</body></html>\n"
-    )

@@ -43,29 +43,48 @@ def to_markdown(heading: str, tables: Iterable[Table]) -> str:
     return "\n".join(lines)
 
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff }
-body { margin: 2rem auto; padding: 0 1rem; width: fit-content }
-h2 { margin: 2rem 0 0; font-size: 1.15rem } p { margin: .2rem 0 .6rem; color: #57606a; max-width: 60rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #d8dee4; white-space: nowrap }
-th { border-bottom: 2px solid #57606a; font-weight: 600 } .text { text-align: left }
-tbody tr:hover { background: #f3f6f9 }
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; margin: 2rem auto; padding: 0 1rem }
+body { max-width: 84rem } h2 { margin: 2.2rem 0 .1rem; font-size: 1.1rem } p { margin: .1rem 0 .6rem; color: #57606a }
+small, .empty, summary { color: #57606a } a { color: #0a58a0 } .error { color: #b3261e }
+table { border-collapse: collapse } th, td { padding: .3rem .8rem; border-bottom: 1px solid #d8dee4; text-align: left }
+th { border-bottom: 2px solid #57606a; font-weight: 600 } tbody tr:hover { background: #f3f6f9 }
+.text, .number { white-space: nowrap }
+.number { text-align: right; font-variant-numeric: tabular-nums }
+.samples { table-layout: fixed; width: 100% } .samples td, .samples th { vertical-align: top; overflow-wrap: anywhere }
+.samples small { display: block } .samples td:first-child, .samples th:first-child { width: 1.5rem; color: #57606a }
+.relevant { background: #dff3e4 } .relevant b::before { content: "\u2713 " }
+form { display: flex; gap: .5rem; margin: 1rem 0 } summary { cursor: pointer; font-size: 13px }
+input[type=search] { flex: 1; font: inherit; padding: .5rem .7rem; border: 1px solid #8c959f; border-radius: 6px }
+button { font: inherit; padding: .5rem 1.2rem; border: 0; border-radius: 6px; background: #0072b2; color: #fff }
+main { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1.5rem }
+main h2 { border-bottom: 2px solid #57606a; margin: .5rem 0 } main h2 small { font-weight: 400; float: right }
+main ol { padding-left: 1.4rem; margin: 0 } main li { margin: 0 0 .9rem; overflow-wrap: anywhere }
+.tokens { display: flex; flex-wrap: wrap; gap: .2rem; margin: .25rem 0; font: 12px/1.4 ui-monospace, monospace }
+.tokens span { border-radius: 4px; padding: 0 .3rem; background: rgb(0 114 178 / var(--p)); border: 1px solid #d8dee4 }
 """
+"""Of all pages: the summary, samples, pseudo queries, versions, and search."""
+
+
+def page(title: str, body: str) -> str:
+    """An HTML page that needs nothing else; ``body`` is HTML, ``title`` is text."""
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<body>\n<h1>{html.escape(title)}</h1>\n{body}\n</body>\n</html>\n"
+    )
 
 
 def to_html(heading: str, tables: Iterable[Table]) -> str:
-    """Return the tables as one HTML page that needs nothing else."""
-    parts = [
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
-        f"<title>{html.escape(heading)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<h1>{html.escape(heading)}</h1>",
-    ]
+    """Return the tables as one HTML page."""
+    parts = []
     for table in tables:
         parts.append(f"<h2>{html.escape(table.title)}</h2>\n<p>{html.escape(table.note)}</p>\n<table>")
         parts.append(f"<thead>{_html_row('th', table.header, table.header)}</thead>\n<tbody>")
         parts += [_html_row("td", table.header, row) for row in table.rows]
         parts.append("</tbody>\n</table>")
-    return "\n".join([*parts, "</body>\n</html>\n"])
+    return page(heading, "\n".join(parts))
 
 
 def _html_row(tag: str, header: Sequence[str], cells: Sequence[str]) -> str:

@@ -5,29 +5,13 @@ from __future__ import annotations
 from flask import Flask, render_template_string, request
 
 from ddro.core.command import UserError
+from ddro.report.html import page
 from ddro.retrieval.search import SearchEngine
 
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>DDRO search</title>
-<style>
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1f24; background: #fff; margin: 1.5rem auto; max-width: 84rem }
-body { padding: 0 1rem } form { display: flex; gap: .5rem; margin: 1rem 0 } small, .empty { color: #57606a }
-input[type=search] { flex: 1; font: inherit; padding: .5rem .7rem; border: 1px solid #8c959f; border-radius: 6px }
-button { font: inherit; padding: .5rem 1.2rem; border: 0; border-radius: 6px; background: #0072b2; color: #fff }
-main { display: grid; grid-template-columns: repeat(auto-fit, minmax(20rem, 1fr)); gap: 1.5rem }
-h2 { font-size: 1.05rem; border-bottom: 2px solid #57606a; margin: .5rem 0 } h2 small { font-weight: 400; float: right }
-ol { padding-left: 1.4rem; margin: 0 } li { margin: 0 0 .9rem; overflow-wrap: anywhere } a { color: #0a58a0 }
-.tokens { display: flex; flex-wrap: wrap; gap: .2rem; margin: .25rem 0; font: 12px/1.4 ui-monospace, monospace }
-.tokens span { border-radius: 4px; padding: 0 .3rem; background: rgb(0 114 178 / var(--p)); border: 1px solid #d8dee4 }
-.error { color: #b3261e } summary { cursor: pointer; color: #57606a; font-size: 13px }
-</style>
-</head>
-<body>
-<h1>Search</h1>
-<small>{{ experiment }}: BM25 ranks by shared words; SFT and DDRO write docids, whose tokens are shown, the darker the
-likelier.</small>
+PAGE = page(
+    "Search",
+    """<small>{{ experiment }}: BM25 ranks by shared words; SFT and DDRO write docids, whose tokens are
+shown, the darker the likelier.</small>
 <form>
 <input type="search" name="q" value="{{ query }}" placeholder="how do I rotate a key" aria-label="Query" autofocus>
 <button>Search</button></form>
@@ -50,9 +34,8 @@ likelier.</small>
 </section>
 {% endfor %}
 </main>
-</body>
-</html>
-"""
+""",
+)
 
 
 def search_app(engine: SearchEngine, experiment: str, depth: int) -> Flask:
@@ -60,7 +43,7 @@ def search_app(engine: SearchEngine, experiment: str, depth: int) -> Flask:
     app = Flask("ddro")
 
     @app.get("/")
-    def page() -> str:
+    def show() -> str:
         query, answers, error = request.args.get("q", ""), [], None
         if "q" in request.args:
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import pyarrow as pa
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ddro.core.command import UserError
+from ddro.core.text import smallest_hashes
 from ddro.corpora.judgements import JudgedQuery, relevant_documents
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import encode
@@ -63,9 +63,8 @@ def sample_queries(judged: Sequence[JudgedQuery], count: int | None, where: Path
             f"{where}: {len(judged)} validation queries have a relevant document, {count} are asked for. Lower "
             "validation_queries in the recipe, write null for all, or raise split.validation_share."
         )
-    hashes = [hashlib.sha256(query.qid.encode()).digest() for query in judged]
-    last = sorted(hashes)[count - 1]
-    return [query for query, hashed in zip(judged, hashes, strict=True) if hashed <= last]
+    chosen = set(smallest_hashes([query.qid for query in judged], count))
+    return [query for query in judged if query.qid in chosen]
 
 
 def validation_retrieval(

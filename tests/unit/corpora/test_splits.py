@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ddro.core.text import content_stems, fraction_of_hash, jaccard
-from ddro.corpora.splits import Query, hold_out, keep_official, most_judged
+from ddro.corpora.sampling import most_judged
+from ddro.corpora.splits import Query, hold_out, keep_official
 
 
 def test_most_judged_is_most_judged_first_and_ties_by_docno():

@@ -11,8 +11,9 @@ import pytest
 import describe_pseudo_queries
 from ddro.core.files import read_table, write_table
 from ddro.core.tables import CORPUS, PSEUDO_QUERIES, PSEUDO_QUERY_RANKS
-from ddro.doc2query.quality import quality, quality_page, with_documents
+from ddro.doc2query.quality import quality, with_documents
 from ddro.doc2query.shards import rows_of, sampled_rows, write_with_metadata
+from ddro.report.pseudo_queries import quality_page
 
 DOCUMENTS = [("d1", "Alpha", "alpha and beta"), ("d2", "Gamma", "gammas delta"), ("d3", "Zeta", "eta <b>")]
 QUERIES = [["alpha beta", "Alpha, beta!", "omega"], [], ["zeta delta eta", "eta"]]
@@ -56,7 +57,7 @@ def test_the_numbers(folder):
     assert [docno for docno, _, _ in samples] == ["d1", "d2", "d3"]
     page = quality_page(numbers, [("d<1>", "a & b", ["<script>"])])
     assert "d&lt;1&gt;" in page and "a &amp; b" in page and "<li>&lt;script&gt;</li>" in page
-    assert "<td>share kept</td><td>0.800</td>" in page
+    assert '<td>share kept</td><td class="number">0.800</td>' in page
 
 
 def test_ten_documents_are_shown_and_a_sample_is_spread_evenly(tmp_path):

@@ -22,7 +22,7 @@ from ddro.core.command import UserError
 from ddro.core.tables import CORPUS, DOCIDS, QRELS, QUERIES
 from ddro.docids import vectors as module
 from ddro.docids.text_format import Entry, docids_of, read_docid_table, write_docid_table
-from ddro.report.docid_figure import docid_figure
+from ddro.report.figures import docid_figure
 
 ROWS = [
     {"docno": "d2", "url": "https://a.org/heart/attack", "title": "Heart attack", "body": "Call for help."},

@@ -2,16 +2,17 @@ import note_versions
 import show_samples
 from ddro.core.files import write_json, write_table
 from ddro.core.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, RUN
-from ddro.report.samples import Sample, choose, first_relevant, samples_page
+from ddro.core.text import smallest_hashes
+from ddro.report.samples import Sample, first_relevant, samples_page
 from ddro.retrieval.runs import write_trec
 from tables import ranking, table
 
 
 def test_the_choice_is_the_same_in_any_order_and_of_any_subset():
     qids = [f"q{number}" for number in range(50)]
-    chosen = choose(qids, 5)
-    assert chosen == choose(qids[::-1], 5)
-    assert choose([qid for qid in qids if qid != chosen[0]], 4) == chosen[1:]
+    chosen = smallest_hashes(qids, 5)
+    assert chosen == smallest_hashes(qids[::-1], 5)
+    assert smallest_hashes([qid for qid in qids if qid != chosen[0]], 4) == chosen[1:]
 
 
 def test_rank_of_the_first_relevant_document():

@@ -1,4 +1,4 @@
-from ddro.retrieval.timing import summarise_timings
+from ddro.retrieval.runs import summarise_timings
 
 SIZES = {"beams": 20, "model_bytes": 1000, "precision": "float32", "trie_bytes": 10}
 

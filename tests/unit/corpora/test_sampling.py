@@ -2,7 +2,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ddro.core.ordering import write_in_order
+from ddro.corpora.sampling import write_in_order
 
 SCHEMA = pa.schema({"docno": pa.string(), "body": pa.string()})
 

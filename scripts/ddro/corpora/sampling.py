@@ -1,4 +1,4 @@
-"""A table in another order, with a bounded memory."""
+"""Which documents make the corpus, and a table written in their order with a bounded memory."""
 
 from __future__ import annotations
 
@@ -11,6 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ddro.core.files import whole
+
+
+def most_judged(judged: Mapping[str, int], top_k: int, every: Iterable[str] = ()) -> list[str]:
+    """The ``top_k`` docnos with most judged queries, most judged first, ties by docno (docs/method.md).
+
+    Documents without a judged query come only from ``every``, after the others.
+    """
+    candidates = {docno for docno, count in judged.items() if count > 0}.union(every)
+    return sorted(candidates, key=lambda docno: (-judged.get(docno, 0), docno))[:top_k]
 
 
 def write_in_order(

@@ -1,8 +1,25 @@
-"""DDRO: TRL's DPOTrainer on an encoder-decoder model that generates docids.
+"""The preference loss of DDRO, by TRL's DPOTrainer, on an encoder-decoder model that writes docids.
 
-TRL's trainer reads a model that continues a prompt: its loss calls ``model(**batch, labels=..., fused_lm_head=True)``
-and takes from the result the log-probability of each label, and what it logs. Here that call encodes the queries,
-decodes the docids, and scores each docid once, however many pairs it stands in. Loss and metrics are TRL's.
+For a query q, its relevant docid d+ and a docid d- that isn't relevant, the loss of the DDRO paper (docs/method.md) is
+
+    L = -log sigmoid( beta * [ log pi(d+|q) - log pi_ref(d+|q) ] - beta * [ log pi(d-|q) - log pi_ref(d-|q) ] )
+
+with pi the model, pi_ref the model as SFT left it, and log pi(d|q) the sum of the log-probabilities of the docid's
+tokens: DPO's loss (Rafailov et al. 2023, equation 7) with docids for answers.
+
+What TRL does of it: ``DPOTrainer._compute_loss`` asks the model for the log-probability of each label, adds them up for
+each docid, takes the reference's sums from the batch (``ref_chosen_logps``, ``ref_rejected_logps``), and computes the
+line above for each pair, or another loss by its name (``loss_type``). It also logs rewards, margins and accuracies.
+
+What is ours, since TRL knows only models that continue a prompt:
+
+* `GroupCollator`: a batch holds each query and each docid once, and says which of them make a pair.
+* `score_docids` stands in for the model's ``forward`` when TRL calls it with ``fused_lm_head=True``: it encodes the
+  queries, decodes the docids, and gives TRL their log-probabilities.
+* `DdroTrainer` replaces of DPOTrainer ``_prepare_dataset``, since pairs are tokens already; ``_precompute_ref_logps``,
+  since the model must score docids first (`_with_reference` does it, and keeps the numbers on disk); ``compute_loss``
+  and ``_get_num_items_in_batch``, so that the loss is a mean over the pairs of an optimizer step, however many
+  micro-batches it has; and with several processes ``gather``, as groups may be unequal.
 """
 
 from __future__ import annotations
@@ -122,14 +139,15 @@ def score_docids(
         mean_logits = logits.float().mean(-1)
         is_top1 = log_probs == all_log_probs.amax(-1)
 
-    def of_rows(values: torch.Tensor) -> torch.Tensor:
+    def spread(values: torch.Tensor) -> torch.Tensor:
+        """One value a token, as rows: each docid's wherever TRL wants it."""
         return values.new_zeros(there.shape).masked_scatter(there, values).index_select(0, scored)
 
     return FusedCausalLMOutput(
-        log_probs=of_rows(log_probs),
-        entropy=of_rows(entropy),
-        mean_logits=of_rows(mean_logits),
-        is_top1=of_rows(is_top1),
+        log_probs=spread(log_probs),
+        entropy=spread(entropy),
+        mean_logits=spread(mean_logits),
+        is_top1=spread(is_top1),
     )
 
 

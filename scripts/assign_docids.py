@@ -10,7 +10,7 @@ from ddro.core.command import UserError, log, progress, run
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FIRST_WORD = 2  # T5's padding is 0, its end token 1
+END, FIRST_WORD = 1, 2  # T5's padding is 0
 
 
 def parser() -> argparse.ArgumentParser:
@@ -190,6 +190,7 @@ def of_titles_and_urls(arguments: argparse.Namespace, corpus: "pa.Table", vocabu
     from itertools import repeat
 
     from ddro.docids.title_url import docid_text, docid_tokens
+    from ddro.docids.tokens import with_tokens_of_its_own
 
     tokenizer = load_tokenizer(arguments.model)
     columns = (corpus[name].to_pylist() for name in ("docno", "url", "title"))
@@ -205,8 +206,12 @@ def of_titles_and_urls(arguments: argparse.Namespace, corpus: "pa.Table", vocabu
         "%d docids have all %d tokens, so some may be cut; %d have an unknown one", cut, arguments.max_tokens, unknown
     )
     allowed = [range(FIRST_WORD, vocabulary_size)] * arguments.max_tokens
+    end, first_new = tokenizer.eos_token_id, vocabulary_size
+    if vocabulary_size < len(tokenizer):  # a decoder that has no words
+        docids, first_new = with_tokens_of_its_own(docids, end, END, vocabulary_size)
+        allowed, end = [range(vocabulary_size, first_new)] * arguments.max_tokens, END
     report = {"made_of": counts, "of_all_tokens": cut, "with_unknown_token": unknown}
-    return Docids(docids, allowed, vocabulary_size, 0, tokenizer.eos_token_id, report)
+    return Docids(docids, allowed, first_new, 0, end, report)
 
 
 def of_table(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size: int) -> Docids:

@@ -56,10 +56,13 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001 - as main has them
-    """Passages, sampled terms and the docid itself of each document."""
+    """Passages, sampled terms and, where the model can read it, the docid itself of each document."""
     from ddro.training.instances import PASSAGES, SAMPLED_TERMS, docid_to_docid
 
-    vocabulary_size = read_json(arguments.model / "config.json")["vocab_size"]
+    config = read_json(arguments.model / "config.json")
+    reads_docids = config["model_type"] != "frozen_encoder"
+    if not reads_docids:
+        log.info("%s: a frozen encoder reads no docids, so none is an instance", arguments.model)
     tokens = dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True))
     docnos, titles, bodies = (corpus[name].to_pylist() for name in ("docno", "title", "body"))
     terms = SAMPLED_TERMS[arguments.sampled_terms](
@@ -81,7 +84,8 @@ def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN
         )
         if instance:
             yield instance
-        yield docid_to_docid(tokenizer, docno, tokens[docno], vocabulary_size, end=arguments.docid_end)
+        if reads_docids:
+            yield docid_to_docid(tokenizer, docno, tokens[docno], config["vocab_size"], end=arguments.docid_end)
 
 
 def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001

@@ -79,27 +79,13 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("%d vectors of %d dimensions, from at most %s tokens", len(texts), dimension, model.max_seq_length)
 
 
-def model_folder(model: str) -> str:
-    """Where sentence-transformers finds ``model``."""
-    from ddro.core.packages import package_folder
-
-    scheme, _, name = model.partition(":")
-    if scheme != "package":
-        return model
-    package = package_folder(name)
-    found = sorted(package.rglob("modules.json"))  # every saved sentence-transformers model has this file
-    if len(found) != 1:
-        raise UserError(
-            f"--model {model}: {len(found)} sentence-transformers models are in {package}; there must be 1."
-        )
-    return str(found[0].parent)
-
-
 def load_model(model: str, max_tokens: int | None, precision: str = "bfloat16") -> "SentenceTransformer":
     """Load the model, onto a GPU in that ``precision`` if there is one; on a CPU it is float32."""
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
+
+    from ddro.core.packages import model_folder
 
     disable_progress_bar()
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -52,6 +52,7 @@ def main(arguments: argparse.Namespace) -> None:
         (folder / "tests.jsonl").write_text("".join(test_lines(qrels, input_ids, docids.to_pylist())), encoding="utf-8")
         decoding = {"beams": arguments.beams, "max_query_tokens": arguments.max_query_tokens}
         decoding["tied_head"] = bool(model.config.tie_word_embeddings)
+        decoding["frozen_encoder"] = model.config.model_type == "frozen_encoder"
         (folder / "decoding.json").write_text(json.dumps(decoding, indent=2) + "\n", encoding="utf-8")
         (folder / "recipe.json").write_text(json.dumps(arguments.recipe, indent=2) + "\n", encoding="utf-8")
         hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}

@@ -45,6 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.training.checkpoints import Checkpoints, identity
     from ddro.training.ddro import DdroTrainer, GroupCollator
     from ddro.training.pairs import group_size, groups_of_pairs
+    from ddro.training.states import keep_states
     from ddro.training.trainer import add_callbacks, finish, train_with_checkpoints, trainer_arguments
     from ddro.training.validation import validation_retrieval
 
@@ -80,6 +81,12 @@ def main(arguments: argparse.Namespace) -> None:
         evaluation_steps=arguments.evaluation_steps,
     )
     prompt_tokens = arguments.prompt_tokens or arguments.max_query_tokens
+    train_groups = groups_of_pairs(train, queries, docids, tokenizer, prompt_tokens, size)
+    validation_groups = groups_of_pairs(
+        validation, queries, docids, tokenizer, prompt_tokens, size, only=retrieval.qids
+    )
+    texts = [*train_groups["prompt_ids"], *validation_groups["prompt_ids"], *retrieval.input_ids]
+    keep_states(model, texts, checkpoints.folder / "states.npy")
     trainer = DdroTrainer(
         model,
         args=DPOConfig(
@@ -91,8 +98,8 @@ def main(arguments: argparse.Namespace) -> None:
             gradient_checkpointing=False,
         ),
         data_collator=GroupCollator(model.config.decoder_start_token_id),
-        train_dataset=groups_of_pairs(train, queries, docids, tokenizer, prompt_tokens, size),
-        eval_dataset=groups_of_pairs(validation, queries, docids, tokenizer, prompt_tokens, size, only=retrieval.qids),
+        train_dataset=train_groups,
+        eval_dataset=validation_groups,
         processing_class=tokenizer,
         retrieval=retrieval,
         cache=checkpoints.folder,

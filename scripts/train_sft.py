@@ -51,6 +51,7 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.models.t5 import be_quiet, extend_vocabulary, load, read_in_lower_case
     from ddro.training.batches import InstanceCollator, instance_dataset
     from ddro.training.checkpoints import Checkpoints, identity
+    from ddro.training.states import keep_states
     from ddro.training.trainer import MRR, SftTrainer, add_callbacks, finish, train_with_checkpoints, trainer_arguments
     from ddro.training.validation import validation_instances, validation_retrieval
 
@@ -82,6 +83,7 @@ def main(arguments: argparse.Namespace) -> None:
         num_beams=arguments.validation_beams,
         max_query_tokens=arguments.max_query_tokens,
     )
+    keep_states(model, [*instances["input_ids"].to_pylist(), *retrieval.input_ids], checkpoints.folder / "states.npy")
     best = MRR if arguments.keep == "best" else None
     settings = trainer_arguments(arguments, checkpoints.folder, warmup=arguments.warmup_share, best=best)
     trainer = SftTrainer(

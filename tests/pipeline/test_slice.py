@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 import yaml
 
 from ddro.core import tables
@@ -15,7 +16,7 @@ from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import load
 from ddro.retrieval.runs import read_run
 from ddro.training.log import LOG, curve, read_training_log
-from project import EXPERIMENT, snakemake
+from project import EXPERIMENT, ROOT, TINY, copy_of_project, snakemake
 
 OTHER_SCHEMES = ["rq", "tu", "atomic"]
 SAME_BYTES = [
@@ -170,3 +171,25 @@ def test_deleted_results_come_back_as_the_same_bytes(project):
     snakemake(project, *SAME_BYTES)
     changed = [name for name in SAME_BYTES if (project / name).read_bytes() != before[name]]
     assert changed == []
+
+
+@pytest.mark.parametrize("scheme", ["pq", "tu"])
+def test_a_frozen_encoder_runs_to_its_end(tmp_path_factory, scheme):
+    folder = copy_of_project(tmp_path_factory.mktemp(f"frozen_{scheme}"))
+    config = yaml.safe_load((ROOT / TINY).read_text())
+    recipe = config["recipes"]["tiny"] | {"extends": "minilm"}
+    del recipe["model"], recipe["overrides"]
+    recipe["sft"] = {"stages": {"finetune": {"epochs": 1}}}
+    recipe["doc2query"]["engine"] = "transformers"
+    config |= {"experiments": [{"dataset": "awscli", "docid": scheme, "recipe": "tiny"}], "recipes": {"tiny": recipe}}
+    (folder / "frozen.json").write_text(json.dumps(config))
+    made = f"results/awscli/{scheme}/tiny"
+    system, trained = ("ddro", "ddro") if scheme == "pq" else ("sft", "sft/finetune")
+    snakemake(folder, f"{made}/metrics/{system}.test.json", config="frozen.json")
+    assert not (folder / f"{made}/sft/pretrain").exists() and (folder / f"{made}/instances/pretrain.parquet").exists()
+    model, _ = load(folder / f"{made}/{trained}")
+    before, _ = load(folder / "results/awscli/model")
+    name = "embeddings.word_embeddings.weight"
+    assert torch.equal(model.encoder.pretrained.get_parameter(name), before.encoder.pretrained.get_parameter(name))
+    docids = read_table(folder / f"results/awscli/{scheme}/docids.parquet", tables.DOCIDS, ["docno"])
+    assert DocidTrie.build(docids["tokens"].to_pylist()).largest_token < model.config.vocab_size

@@ -31,6 +31,10 @@ except UserError as error:
 # The data sets of this run; what a recipe says of a data set is the same in all experiments on it.
 RECIPE_OF = {experiment.dataset: experiment.settings for experiment in EXPERIMENTS}
 FROM_SCRATCH = {dataset for dataset, recipe in RECIPE_OF.items() if recipe["model"]["source"] == "scratch"}
+FROZEN = {dataset for dataset, recipe in RECIPE_OF.items() if recipe["model"]["source"].startswith("package:")}
+DOC2QUERY_FROM_SCRATCH = {
+    dataset for dataset, recipe in RECIPE_OF.items() if recipe["doc2query"]["source"] == "scratch"
+}
 QUERIES_GIVEN = {dataset for dataset, recipe in RECIPE_OF.items() if recipe["doc2query"]["published"]}
 
 

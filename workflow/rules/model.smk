@@ -33,6 +33,34 @@ rule initialise_model:
         "python {params.script} --corpus {input.corpus} {params.settings} --output {output}" " 2>&1 | tee {log}"
 
 
+rule initialise_decoder:
+    output:
+        directory("results/{dataset}/model"),
+    log:
+        "<logs>/{dataset}/initialise_decoder.log",
+    benchmark:
+        "<benchmarks>/{dataset}/initialise_decoder.tsv"
+    wildcard_constraints:
+        dataset=one_of(FROZEN),
+    conda:
+        "../../envs/docids.yaml"
+    params:
+        **script("initialise_decoder"),
+        settings=recipe_options(
+            "model.source",
+            "model.d_kv",
+            "model.d_ff",
+            "model.decoder_layers",
+            "model.heads",
+            "model.embedding_std",
+            "seed",
+        ),
+    message:
+        "{wildcards.dataset}: putting a decoder with random weights on a pretrained encoder"
+    shell:
+        "python {params.script} {params.settings} --output {output} 2>&1 | tee {log}"
+
+
 rule fetch_model:
     output:
         directory("results/{dataset}/model"),
@@ -41,7 +69,7 @@ rule fetch_model:
     benchmark:
         "<benchmarks>/{dataset}/fetch_model.tsv"
     wildcard_constraints:
-        dataset=one_of(RECIPE_OF.keys() - FROM_SCRATCH),
+        dataset=one_of(RECIPE_OF.keys() - FROM_SCRATCH - FROZEN),
     localrule: True
     conda:
         "../../envs/training.yaml"

@@ -14,12 +14,25 @@ use rule fetch_model as fetch_doc2query with:
     benchmark:
         "<benchmarks>/{dataset}/fetch_doc2query.tsv"
     wildcard_constraints:
-        dataset=one_of(RECIPE_OF),
+        dataset=one_of(RECIPE_OF.keys() - DOC2QUERY_FROM_SCRATCH),
     params:
         **script("fetch_model"),
         settings=recipe_options("doc2query.source", "doc2query.revision"),
     message:
         "{wildcards.dataset}: fetching a model that writes queries"
+
+
+use rule initialise_model as initialise_doc2query with:
+    output:
+        directory("results/{dataset}/doc2query_base"),
+    log:
+        "<logs>/{dataset}/initialise_doc2query.log",
+    benchmark:
+        "<benchmarks>/{dataset}/initialise_doc2query.tsv"
+    wildcard_constraints:
+        dataset=one_of(DOC2QUERY_FROM_SCRATCH),
+    message:
+        "{wildcards.dataset}: drawing random weights for a model that writes queries"
 
 
 rule finetune_doc2query:

@@ -187,9 +187,8 @@ def contradictions(experiment: Experiment) -> Iterator[str]:
             "Write as many or more, or null to sample."
         )
     if (
-        doc2query["source"] == "base"
+        (doc2query["source"] == "scratch" or doc2query["source"] == "base" and settings["model"]["source"] == "scratch")
         and doc2query["engine"] == "ctranslate2"
-        and settings["model"]["source"] == "scratch"
         and settings["model"]["layers"] == 0
         and doc2query["published"] is None
     ):
@@ -197,8 +196,15 @@ def contradictions(experiment: Experiment) -> Iterator[str]:
             "doc2query.engine is ctranslate2, which can't run a model without encoder layers (model.layers is 0). "
             "Write transformers."
         )
-    if (model := settings["model"])["source"] == "scratch" and model["revision"] is not None:
-        yield "model.revision has no meaning with model.source scratch. Remove it or name a model."
+    model = settings["model"]
+    frozen = model["source"].startswith("package:")
+    if (model["source"] == "scratch" or frozen) and model["revision"] is not None:
+        yield f"model.revision has no meaning with model.source {model['source']}. Remove it or name a model."
+    if frozen and doc2query["source"] == "base" and doc2query["published"] is None:
+        yield (
+            f"doc2query.source is base, but the model on {model['source']} writes docids alone, no queries. Write "
+            "scratch, or a model that writes queries."
+        )
     if (model := settings["embedding"])["model"].startswith("package:") and model["revision"] is not None:
         yield f"embedding.revision has no meaning with embedding.model {model['model']}. Write null."
 

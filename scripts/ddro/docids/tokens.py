@@ -24,6 +24,21 @@ def atomic_tokens(documents: int, vocabulary_size: int) -> np.ndarray:
     return np.arange(vocabulary_size, vocabulary_size + documents, dtype=np.int32)[:, None]
 
 
+def with_tokens_of_its_own(
+    docids: Sequence[Docid], end: int, new_end: int, first_token: int
+) -> tuple[list[Docid], int]:
+    """Docids of words for a model that has no words: each different token is a new one, from ``first_token`` on.
+
+    New tokens are in the order of the old ones, but ``end``, which becomes ``new_end``.
+
+    Returns:
+        the docids, and the first token behind all new ones.
+    """
+    words = sorted({token for docid in docids for token in docid} - {end})
+    new = dict(zip(words, range(first_token, first_token + len(words)), strict=True)) | {end: new_end}
+    return [[new[token] for token in docid] for docid in docids], first_token + len(words)
+
+
 def collisions(docids: Sequence[Sequence[int]]) -> list[list[int]]:
     """The rows of each docid that several documents share, in the order of the table; by their first row."""
     rows = defaultdict(list)

@@ -37,6 +37,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+WITH_TRANSFORMERS = """\
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+    model = AutoModelForSeq2SeqLM.from_pretrained("{name}")
+    tokenizer = AutoTokenizer.from_pretrained("{name}")"""
+WITH_PIPELINE = """\
+    from ddro.models.t5 import load  # of the pipeline's folder scripts, which has to be on sys.path
+    model, tokenizer = load(".")"""
+
+
 def model_card(
     name: str, metrics: Mapping[str, Any], decoding: Mapping[str, Any], hashes: Mapping[str, str], parameters: int
 ) -> str:
@@ -45,7 +54,7 @@ def model_card(
     Args:
         name: of the model.
         metrics: what evaluate.py wrote of it.
-        decoding: ``beams``, ``max_query_tokens``, ``tied_head``.
+        decoding: ``beams``, ``max_query_tokens``, ``tied_head``, ``frozen_encoder``.
         hashes: SHA-256 by file name.
         parameters: number of weights.
     """
@@ -55,6 +64,7 @@ def model_card(
         low, high = whole["intervals"][measure]
         measures += f"| {measure} | {whole[measure]:.4f} | {low:.4f} to {high:.4f} |\n"
     files = "".join(f"| {file} | `{digest}` |\n" for file, digest in hashes.items())
+    loading = WITH_PIPELINE if decoding["frozen_encoder"] else WITH_TRANSFORMERS
     head = "--tied-head" if decoding["tied_head"] else "--no-tied-head"
     return f"""---
 library_name: transformers
@@ -67,9 +77,7 @@ A T5 of {parameters:,} weights that answers a query with the docid of a document
 DDRO pipeline: supervised fine-tuning, then Direct Document Relevance Optimization (doi 10.1145/3726302.3730023).
 `recipe.json` holds every setting, `docids.txt` the docid of each document, `tests.jsonl` the test queries.
 
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-    model = AutoModelForSeq2SeqLM.from_pretrained("{name}")
-    tokenizer = AutoTokenizer.from_pretrained("{name}")
+{loading.format(name=name)}
 
 Only docids of `docids.txt` are answers, so decode with them as constraint, {decoding["beams"]} beams, queries of at
 most {decoding["max_query_tokens"]} tokens. With the pipeline's code, in this folder:

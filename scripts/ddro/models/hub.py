@@ -142,6 +142,7 @@ def mismatches(
     """
     found = []
     size = config.get("vocab_size")
+    words = (config.get("encoder") or config).get("vocab_size")  # a frozen encoder has its own
     rows = {name: shapes[name][0] for name in ("shared.weight", "encoder.embed_tokens.weight") if name in shapes}
     if set(rows.values()) - {size}:
         found.append(f"config.json says {size} tokens, but the embeddings have {next(iter(rows.values()))} rows")
@@ -160,8 +161,10 @@ def mismatches(
     largest = max(max(tokens, default=0) for tokens in docids.values())
     if isinstance(size, int) and largest >= size:
         found.append(f"docid token {largest} is beyond the model's {size} tokens: the docids belong to another model")
-    if isinstance(size, int) and (word := max(max(line.input_ids, default=0) for line in tests)) >= size:
-        found.append(f"query token {word} is beyond the model's {size} tokens: the test set was made for another model")
+    if isinstance(words, int) and (word := max(max(line.input_ids, default=0) for line in tests)) >= words:
+        found.append(
+            f"query token {word} is beyond the model's {words} tokens: the test set was made for another model"
+        )
     unknown = [line.docno for line in tests if line.docno not in docids]
     if unknown:
         found.append(

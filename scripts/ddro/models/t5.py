@@ -26,6 +26,7 @@ from transformers.utils import logging as transformers_logging
 from ddro.core.command import UserError, log
 from ddro.core.files import whole
 from ddro.docids.tokens import docid_token
+from ddro.models.frozen_encoder import SPECIAL_TOKENS, FrozenEncoderT5
 
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 TOKENS = pa.list_(pa.int32())
@@ -121,6 +122,8 @@ def load(folder: Path | str, **settings: object) -> tuple[PreTrainedModel, PreTr
     except (OSError, ValueError, SafetensorError) as error:
         raise UserError(f"{folder}: not a saved encoder-decoder model ({error}). Delete it and rerun.") from error
     note_whether_tied(model)
+    if isinstance(model, FrozenEncoderT5):
+        model.encoder.freeze()
     return model, tokenizer
 
 
@@ -150,7 +153,7 @@ def note_whether_tied(model: PreTrainedModel) -> None:
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Write model and tokenizer into ``folder``, which plain `transformers` can load."""
+    """Write model and tokenizer into ``folder``, which plain `transformers` can load; `load`, if it's no T5."""
     model.generation_config = GenerationConfig(
         decoder_start_token_id=model.config.decoder_start_token_id,
         eos_token_id=model.config.eos_token_id,
@@ -179,7 +182,8 @@ def extend_vocabulary(
 
     New tokens are called ``<docid_0>``, ``<docid_1>``, ... from the model's vocabulary size on; ids between the
     tokenizer's size and the model's (T5 has 28) become ``<unused_i>``. The rows of new tokens are drawn from ``seed``
-    with the spread of the rows that are there.
+    with the spread of the rows that are there. The tokenizer of a frozen encoder stays as it is: docid tokens are no
+    words to it.
 
     Where the head is to be untied, a ``copied`` one starts as the head that it was: T5 scales a tied head's input by
     d_model^-0.5, and now the factor is in its weights. A ``new_scaled`` one is a new random linear layer, all of it
@@ -189,12 +193,15 @@ def extend_vocabulary(
         UserError: the vocabulary was extended before, for fewer docid tokens.
     """
     base = model.config.vocab_size
-    if size > base and docid_token(0) in tokenizer.get_vocab():
+    frozen = isinstance(model, FrozenEncoderT5)
+    extended = base > SPECIAL_TOKENS if frozen else docid_token(0) in tokenizer.get_vocab()
+    if size > base and extended:
         raise UserError(
             f"docid token {size - 1} is beyond the model's vocabulary ({base} tokens): the model was trained on other "
             "docids. Train it anew, from the first stage on."
         )
-    _add_tokens(tokenizer, (f"<unused_{i}>" for i in range(base - len(tokenizer))))
+    if not frozen:
+        _add_tokens(tokenizer, (f"<unused_{i}>" for i in range(base - len(tokenizer))))
     untied = not tied_head and model.config.tie_word_embeddings
     if untied:
         scale = model.config.d_model**-0.5 if model.config.scale_decoder_outputs else 1.0
@@ -211,9 +218,10 @@ def extend_vocabulary(
 
 
 def _add_docid_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, size: int, seed: int) -> None:
-    """Extend a model and tokenizer of equally many tokens to ``size``."""
+    """Extend a model and its tokenizer, which has as many tokens if it is to be extended, to ``size``."""
     base = model.config.vocab_size
-    _add_tokens(tokenizer, map(docid_token, range(size - base)))
+    if not isinstance(model, FrozenEncoderT5):
+        _add_tokens(tokenizer, map(docid_token, range(size - base)))
     model.resize_token_embeddings(size, mean_resizing=False)
     generator = torch.Generator().manual_seed(seed)
     weights = [model.get_input_embeddings().weight]
@@ -228,6 +236,13 @@ def _add_docid_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 def _add_tokens(tokenizer: PreTrainedTokenizerBase, names: Iterable[str]) -> None:
     """Add tokens that a text has where it has exactly their names, before any folding."""
     tokenizer.add_tokens([AddedToken(name, normalized=False) for name in names])
+
+
+def docid_strings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> list[str]:
+    """The names of a docid's tokens: words, or ``<docid_0>`` and so on."""
+    if isinstance(model, FrozenEncoderT5):
+        return [docid_token(token - SPECIAL_TOKENS) for token in tokens]
+    return tokenizer.convert_ids_to_tokens(list(tokens))
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:

@@ -200,7 +200,8 @@ def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, que
     """
     config = model.config
     inner = config.num_heads * config.d_kv
-    numbers = query_tokens * (8 * config.d_model + config.d_ff + 2 * config.num_decoder_layers * inner)
+    d_ff = max(config.d_ff, (getattr(config, "encoder", None) or {}).get("intermediate_size", 0))
+    numbers = query_tokens * (8 * config.d_model + d_ff + 2 * config.num_decoder_layers * inner)
     tokens = len(trie.levels) if trie.shortest == trie.depth else trie.depth
     numbers += 4 * config.num_decoder_layers * num_beams * tokens * inner
     numbers += num_beams * (8 * config.d_model + config.d_ff)

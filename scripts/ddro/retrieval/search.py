@@ -16,7 +16,7 @@ from ddro.core import tables
 from ddro.core.command import UserError
 from ddro.core.files import read_table
 from ddro.docids.trie import DocidTrie
-from ddro.models.t5 import encode, load, pad
+from ddro.models.t5 import docid_strings, encode, load, pad
 from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
 from ddro.retrieval.bm25 import Searcher
 
@@ -112,7 +112,7 @@ class SearchEngine:
             zip(shown, token_probabilities(model, ids, mask, [self._trie.docid(row) for row in shown]), strict=True)
         )
         names = {
-            int(row): list(zip(tokenizer.convert_ids_to_tokens(self._trie.docid(docid).tolist()), values, strict=True))
+            int(row): list(zip(docid_strings(model, tokenizer, self._trie.docid(docid).tolist()), values, strict=True))
             for docid, values in probabilities.items()
             for row in self._trie.documents_of(docid)
         }

@@ -41,19 +41,20 @@ def window_passages(
 ) -> Iterator[Instance]:
     """Up to ``max_passages`` consecutive windows of the body, each prefixed by the title.
 
-    A window fills what the title and the end token leave of ``passage_tokens``. A document without a body gives its
-    title alone; with 0 ``max_passages`` there is none.
+    A window fills what the title and the end token (with some tokenizers a start token, too) leave of
+    ``passage_tokens``. A document without a body gives its title alone; with 0 ``max_passages`` there is none.
     """
     if not max_passages:
         return
+    *start, end = tokenizer("", return_attention_mask=False)["input_ids"]
     prefix, _ = _tokens(tokenizer, title)
-    prefix = prefix[: int(passage_tokens * MAX_TITLE_SHARE)]
+    prefix = [*start, *prefix[: int(passage_tokens * MAX_TITLE_SHARE)]]
     width = passage_tokens - len(prefix) - 1
     tokens, offsets = _tokens(tokenizer, body)
     for first in range(0, max(1, min(len(tokens), width * max_passages)), width):
         window = tokens[first : first + width]
         text = body[offsets[first][0] : offsets[first + len(window) - 1][1]] if window else ""
-        yield Instance(docno, f"{title} {text}".strip(), [*prefix, *window, tokenizer.eos_token_id])
+        yield Instance(docno, f"{title} {text}".strip(), [*prefix, *window, end])
 
 
 def sentence_passages(

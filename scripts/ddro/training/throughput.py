@@ -33,14 +33,18 @@ def peak_of(name: str) -> float | None:
 def training_operations(model: PreTrainedModel) -> tuple[int, int]:
     """Floating-point operations of one encoder token and of one decoder token, forward and backward.
 
-    6 a weight that the token is multiplied with (Kaplan et al. 2020, 2.1); attention scores are left out, so the
-    utilisation that follows is rather too low.
+    6 a weight that the token is multiplied with (Kaplan et al. 2020, 2.1), 2 where it isn't trained; attention scores
+    are left out, so the utilisation that follows is rather too low.
     """
     encoder, decoder = (
-        sum(weight.numel() for name, weight in stack.named_parameters() if "embed_tokens" not in name)
+        sum(
+            weight.numel() * (6 if weight.requires_grad else 2)
+            for name, weight in stack.named_parameters()
+            if "embed" not in name
+        )
         for stack in (model.get_encoder(), model.get_decoder())
     )
-    return 6 * encoder, 6 * (decoder + model.get_output_embeddings().weight.numel())
+    return encoder, decoder + 6 * model.get_output_embeddings().weight.numel()
 
 
 class Throughput:

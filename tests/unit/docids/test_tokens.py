@@ -12,6 +12,7 @@ from ddro.docids.tokens import (
     collision_report,
     collisions,
     extend,
+    with_tokens_of_its_own,
 )
 from ddro.docids.trie import DocidTrie
 
@@ -98,3 +99,9 @@ def test_a_docid_that_no_model_has_is_named(docid, shortest, end, message):
     check_docids([good], ["t:1"], ALLOWED, shortest, end)
     with pytest.raises(UserError, match=message):
         check_docids([good, docid], ["t:1", "t:3"], ALLOWED, shortest, end)
+
+
+def test_docids_of_words_for_a_decoder_that_has_no_words():
+    docids, first_new = with_tokens_of_its_own([[700, 50, 102], [50, 90, 50, 102]], 102, 1, 2)
+    assert docids == [[4, 2, 1], [2, 3, 2, 1]]
+    assert first_new == 5

@@ -115,6 +115,24 @@ def test_the_jobs_of_each_configuration(plan):
     assert len(planned.commands) == sum(planned.jobs.values()) - 1
 
 
+def test_what_the_authors_code_does_is_planned(tmp_path):
+    config = yaml.safe_load((ROOT / "config/paper.yaml").read_text())
+    config["experiments"] = [entry | {"recipe": "authors_code"} for entry in config["experiments"]]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    plan = dry_run(str(tmp_path / "config.yaml"), tmp_path)
+    assert plan.jobs["train_ddro"] == len(config["experiments"]) == 4
+    assert plan.jobs["index_collection"] == 1 and "index_doct5query" not in plan.jobs
+    commands = "\n".join(plan.commands)
+    for options in (
+        "--keep loss",
+        "--rule authors --max-tokens 98",
+        "--lower-case",
+        "--head new_scaled",
+        "--epsilon 1e-06",
+    ):
+        assert options in commands
+
+
 @pytest.mark.parametrize("scheme", ["rq", "tu", "atomic"])
 def test_another_docid_scheme_is_one_word_of_the_configuration(scheme, tmp_path):
     default = (ROOT / "config/config.yaml").read_text()

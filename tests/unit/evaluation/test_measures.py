@@ -8,7 +8,7 @@ from ddro.core.files import read_json, read_table, write_table
 from ddro.core.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, RUN
 from ddro.evaluation.averages import group_means, slice_means, slice_name
 from ddro.evaluation.measures import evaluate_run, per_query_table, query_properties
-from ddro.retrieval.runs import write_trec
+from ddro.retrieval.runs import read_run, write_trec
 from tables import ranking, table
 
 
@@ -126,6 +126,40 @@ def test_per_query_table_has_its_schema_and_order():
         {"qid": "q1", "docno": "", "group": "seen", "MRR@10": 1.0},
         {"qid": "q2", "docno": "", "group": "unseen", "MRR@10": 0.0},
     ]
+
+
+def hit_of_the_authors(ranked, relevant, depth):
+    """Whether the one relevant document of an instance is among the first: they look for it in the list."""
+    return float(relevant in ranked[:depth])
+
+
+def reciprocal_rank_of_the_authors(ranked, relevant, depth):
+    return next((1 / rank for rank, docno in enumerate(ranked[:depth], 1) if docno == relevant), 0.0)
+
+
+def test_the_protocol_of_the_paper_gives_what_the_authors_functions_do():
+    """On rankings of docids that documents share, which stand side by side in them, with one to three relevant ones."""
+    random = np.random.default_rng(3)
+    shared = [["a"], ["b", "c", "d"], ["e", "f"], ["g"], ["h"], ["i", "j"], ["k"], ["l"], ["m"], ["n"]]
+    run, qrels, expected = [], [], {}
+    for number in range(40):
+        qid, docids = f"q{number:02}", random.permutation(len(shared))[: random.integers(1, 9)]
+        ranked = [docno for docid in docids for docno in random.permutation(shared[docid]).tolist()]
+        run += [(qid, docno, rank, -float(rank)) for rank, docno in enumerate(ranked, 1)]
+        for relevant in random.choice(list("abcdefghijklmn"), size=random.integers(1, 4), replace=False).tolist():
+            qrels.append((qid, relevant, 1))
+            expected[qid, relevant] = [reciprocal_rank_of_the_authors(ranked, relevant, 10)] + [
+                hit_of_the_authors(ranked, relevant, depth) for depth in (1, 5, 10)
+            ]
+    found = evaluate_run(table(RUN, *run), table(QRELS, *qrels), "judgement")[["MRR@10", "R@1", "R@5", "R@10"]]
+    assert {key: row.tolist() for key, row in zip(found.index, found.to_numpy(), strict=True)} == expected
+
+
+def test_a_document_that_stands_twice_is_refused_where_the_authors_count_it_twice(tmp_path):
+    path = tmp_path / "run.trec"
+    path.write_text("q1 Q0 a 1 3 x\nq1 Q0 b 2 2 x\nq1 Q0 a 3 1 x\n")
+    with pytest.raises(UserError, match="'a': the document is in the ranking of this query already"):
+        read_run(path)
 
 
 def test_the_protocol_of_the_paper_measures_each_relevant_document_alone():

@@ -22,6 +22,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--metrics", type=Path, required=True, help="measures on the test queries (JSON)")
     options.add_argument("--recipe", type=json.loads, required=True, help="all settings that it was made with (JSON)")
     options.add_argument("--beams", type=int, required=True, help="width of the beam")
+    options.add_argument(
+        "--length-penalty", type=float, required=True, help="a docid's score is divided by length^this: 0 or 1"
+    )
     options.add_argument("--max-query-tokens", type=int, required=True, help="a query is cut to this length")
     options.add_argument("--push", metavar="OWNER/MODEL", help="upload to this repository of the hub, too")
     options.add_argument("--output", type=Path, required=True, help="folder that is made")
@@ -50,7 +53,8 @@ def main(arguments: argparse.Namespace) -> None:
             shutil.copyfile(path, folder / path.name)
         write_docid_table(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), folder / "docids.txt")
         (folder / "tests.jsonl").write_text("".join(test_lines(qrels, input_ids, docids.to_pylist())), encoding="utf-8")
-        decoding = {"beams": arguments.beams, "max_query_tokens": arguments.max_query_tokens}
+        decoding = {"beams": arguments.beams, "length_penalty": arguments.length_penalty}
+        decoding["max_query_tokens"] = arguments.max_query_tokens
         decoding["tied_head"] = bool(model.config.tie_word_embeddings)
         decoding["frozen_encoder"] = model.config.model_type == "frozen_encoder"
         (folder / "decoding.json").write_text(json.dumps(decoding, indent=2) + "\n", encoding="utf-8")

@@ -18,6 +18,12 @@ def parser() -> argparse.ArgumentParser:
         "--tied-head", action=argparse.BooleanOptionalAction, default=False, help="how the model was trained"
     )
     options.add_argument("--beams", type=int, required=True, help="width of the beam")
+    options.add_argument(
+        "--length-penalty",
+        type=float,
+        default=1,
+        help="a docid's score is divided by length^this: 0 or 1 (default: 1, the authors' evaluation)",
+    )
     options.add_argument("--max-query-tokens", type=int, default=64, help="a query is cut to this length (default: 64)")
     options.add_argument("--batch-size", type=int, default=32, help="queries decoded together (default: 32)")
     options.add_argument("--output", type=Path, required=True, help="folder of run, queries, qrels and corpus")
@@ -80,7 +86,7 @@ def rankings(arguments, docids, tests, qids):  # noqa: ANN001, ANN201 - as main 
             batch = [line.input_ids for line in tests[first : first + arguments.batch_size]]
             longest = arguments.max_query_tokens
             cut = [ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]] for ids in batch]
-            found = rank_documents(model, trie, cut, arguments.beams)
+            found = rank_documents(model, trie, cut, arguments.beams, length_penalty=arguments.length_penalty)
             for qid, ranking in zip(qids[first : first + len(batch)], found, strict=True):
                 rows += ranking_rows(qid, docnos, *ranking)
             bar.update(len(batch))

@@ -66,6 +66,7 @@ def main(arguments: argparse.Namespace) -> None:
         tokenizer,
         count=arguments.validation_queries,
         num_beams=arguments.validation_beams,
+        length_penalty=arguments.length_penalty,
         max_query_tokens=arguments.max_query_tokens,
     )
     queries = read_table(arguments.queries, tables.QUERIES, ["qid"])

@@ -81,6 +81,7 @@ def main(arguments: argparse.Namespace) -> None:
         tokenizer,
         count=arguments.validation_queries,
         num_beams=arguments.validation_beams,
+        length_penalty=arguments.length_penalty,
         max_query_tokens=arguments.max_query_tokens,
     )
     keep_states(model, [*instances["input_ids"].to_pylist(), *retrieval.input_ids], checkpoints.folder / "states.npy")

@@ -123,7 +123,7 @@ def measures_to_compare(wildcards):
     return {system: f"results/<experiment>/metrics/{system}.{{split}}.per_query.parquet" for system in systems}
 
 
-TRAINED_WITH = {"sft": ["seed", "text", "instances", "sft", "decoding.max_query_tokens"]}
+TRAINED_WITH = {"sft": ["seed", "text", "instances", "sft", "decoding.length_penalty", "decoding.max_query_tokens"]}
 TRAINED_WITH["ddro"] = [*TRAINED_WITH["sft"], "negatives", "ddro"]
 
 

@@ -41,7 +41,9 @@ rule rank_for_negatives:
     threads: 16
     params:
         **script("rank_for_negatives"),
-        settings=recipe_options("negatives.beams", "decoding.max_query_tokens", "decoding.precision"),
+        settings=recipe_options(
+            "negatives.beams", "decoding.length_penalty", "decoding.max_query_tokens", "decoding.precision"
+        ),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: ranking for the {wildcards.split} queries, to choose negatives"
     shell:
@@ -109,7 +111,7 @@ rule train_ddro:
         launcher="",
     params:
         **script("train_ddro"),
-        settings=recipe_options("ddro", "decoding.max_query_tokens", "seed"),
+        settings=recipe_options("ddro", "decoding.length_penalty", "decoding.max_query_tokens", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: optimizing document relevance"
     shell:

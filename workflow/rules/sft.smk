@@ -59,6 +59,7 @@ rule train_sft:
             "text.lower_case",
             "sft.shared",
             "sft.stages.{stage}",
+            "decoding.length_penalty",
             "decoding.max_query_tokens",
             "seed",
         ),

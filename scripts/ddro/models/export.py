@@ -54,7 +54,8 @@ def model_card(
     Args:
         name: of the model.
         metrics: what evaluate.py wrote of it.
-        decoding: ``beams``, ``max_query_tokens``, ``tied_head``, ``frozen_encoder``.
+        decoding: ``beams``, ``length_penalty``, ``max_query_tokens``, ``tied_head``,
+            ``frozen_encoder``.
         hashes: SHA-256 by file name.
         parameters: number of weights.
     """
@@ -83,7 +84,8 @@ Only docids of `docids.txt` are answers, so decode with them as constraint, {dec
 most {decoding["max_query_tokens"]} tokens. With the pipeline's code, in this folder:
 
     python scripts/retrieve_published.py --model . --docids docids.txt --tests tests.jsonl {head} \\
-        --beams {decoding["beams"]} --max-query-tokens {decoding["max_query_tokens"]} --output evaluation
+        --beams {decoding["beams"]} --length-penalty {decoding["length_penalty"]:g} \\
+        --max-query-tokens {decoding["max_query_tokens"]} --output evaluation
 
 ## Measures
 

@@ -29,13 +29,15 @@ def constrained_beam_search(
     attention_mask: torch.Tensor,
     num_beams: int,
     *,
+    length_penalty: float = 0,
     top_k: int | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The best docids of each query, as `transformers.generate` finds them with a prefix function, in less work.
 
-    A docid's score is the sum of its tokens' log-probabilities, each normalised over the whole vocabulary. A docid that
-    ends is kept if it is among the ``num_beams`` best candidates of its step; the ``num_beams`` best others live on.
-    Equal scores: the docid that is first in the trie comes first, also where the beam ends.
+    A docid's score is the sum of its tokens' log-probabilities, each normalised over the whole vocabulary, divided by
+    length^length_penalty, where its end token counts but not the decoder's first. A docid that ends is kept if its sum
+    is among the ``num_beams`` best candidates of its step; the ``num_beams`` best others live on. Equal scores: the
+    docid that is first in the trie comes first, also where the beam ends.
 
     Less work: the encoder's keys and values are computed once a query; the first step has one beam; a step looks at the
     children of each beam's node alone; once each beam's node has a single docid below it, nothing can be cut off any
@@ -45,7 +47,8 @@ def constrained_beam_search(
     With ``top_k`` only the first so many of the result are returned, and sooner: a search with ``top_k`` beams finds a
     score that the wide search must reach. All candidates above a score have their prefixes above it, so a search
     that drops what is below finds just the part of the full result that is above, whatever the score was. Should that
-    be fewer than ``top_k``, the query is searched again in full.
+    be fewer than ``top_k``, the query is searched again in full. With a length penalty and docids of several lengths
+    the search is always a full one: when it gives up depends on all ``num_beams`` docids (`FoundDocids.may_count`).
 
     Args:
         model: a T5 in evaluation mode.
@@ -53,6 +56,8 @@ def constrained_beam_search(
         input_ids: int64 [queries, length], padded.
         attention_mask: int64 [queries, length], 1 for a token, 0 for padding.
         num_beams: beams a query, at least 1.
+        length_penalty: `generate`'s, with its `early_stopping=False`: at least 0. It changes no order of docids of one
+            length.
         top_k: docids a query that are wanted; None for ``num_beams``.
 
     Returns:
@@ -60,7 +65,8 @@ def constrained_beam_search(
         scores: float32 of that shape, -inf where there is no docid.
 
     Raises:
-        UserError: docids beyond the model's vocabulary, no beams, a query of nothing but padding, or no T5.
+        UserError: docids beyond the model's vocabulary, no beams, a negative length penalty, a query of nothing but
+            padding, or no T5.
     """
     largest = trie.largest_token
     if largest >= model.config.vocab_size:
@@ -70,17 +76,30 @@ def constrained_beam_search(
         )
     if num_beams < 1 or (top_k is not None and top_k < 1):
         raise UserError(f"{num_beams} beams, top_k {top_k}: both must be at least 1.")
+    if length_penalty < 0:
+        raise UserError(f"length_penalty {length_penalty}: must be at least 0.")
     decoder = T5Decoder(model, input_ids, attention_mask)
-    no_floor = torch.full((len(input_ids),), -torch.inf, device=input_ids.device)
-    if top_k is None or top_k >= num_beams:
-        docids, scores = _search(decoder, trie, num_beams, num_beams, no_floor)
+    if length_penalty and trie.shortest == trie.depth:
+        docids, totals = _best_docids(decoder, trie, num_beams, top_k, 0)
+        return docids, totals / trie.depth**length_penalty
+    return _best_docids(decoder, trie, num_beams, top_k, length_penalty)
+
+
+def _best_docids(
+    decoder: T5Decoder, trie: DocidTrie, num_beams: int, top_k: int | None, length_penalty: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What `constrained_beam_search` returns."""
+    no_floor = torch.full((decoder.queries,), -torch.inf, device=decoder.mask.device)
+    if top_k is None or top_k >= num_beams or length_penalty:
+        docids, scores = _search(decoder, trie, num_beams, FoundDocids(num_beams, no_floor, length_penalty))
         return docids[:, :top_k], scores[:, :top_k]
 
-    _, narrow = _search(decoder, trie, top_k, top_k, no_floor)
-    docids, scores = _search(decoder, trie, num_beams, top_k, narrow[:, -1] - ROUNDING)
+    _, narrow = _search(decoder, trie, top_k, FoundDocids(top_k, no_floor))
+    docids, scores = _search(decoder, trie, num_beams, FoundDocids(top_k, narrow[:, -1] - ROUNDING))
     short = (docids[:, -1] == NONE) & (narrow[:, -1] > -torch.inf)
     if bool(short.any()):
-        again = _search(decoder, trie, num_beams, top_k, torch.where(short, -torch.inf, torch.inf))
+        open_floor = torch.where(short, -torch.inf, torch.inf)
+        again = _search(decoder, trie, num_beams, FoundDocids(top_k, open_floor))
         docids, scores = (
             torch.where(short[:, None], new, old) for new, old in zip(again, (docids, scores), strict=True)
         )
@@ -109,34 +128,33 @@ class _Beams:
 
 
 def _search(
-    decoder: T5Decoder, trie: DocidTrie, num_beams: int, wanted: int, floor: torch.Tensor
+    decoder: T5Decoder, trie: DocidTrie, num_beams: int, found: FoundDocids
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The ``wanted`` best docids of a search with ``num_beams`` beams, those below ``floor`` [queries] left out."""
-    device = floor.device
+    """The docids that ``found``, which is empty at first, wants of a search with ``num_beams`` beams."""
+    device = found.floor.device
     tree = trie.on(device)
-    found = FoundDocids(wanted, floor)
-    query = torch.arange(decoder.queries, device=device)[floor < torch.inf]
+    query = torch.arange(decoder.queries, device=device)[found.floor < torch.inf]
     root, start = torch.zeros_like(query), decoder.model.config.decoder_start_token_id
     beams = _Beams(query, root, root + start, torch.zeros_like(query, dtype=torch.float32), [], root)
     for level in range(trie.depth):
         row = tree.first_row[beams.node]
         if level and bool((tree.end_row[beams.node] - row == 1).all()):
-            rest = Rest(beams.query, row, tree.first_token[row] + level - 1, beams.score, beams.past, beams.parent)
+            place = tree.first_token[row] + level - 1
+            rest = Rest(beams.query, row, place, beams.score, beams.past, beams.parent, level)
             score_to_the_end(decoder, tree, rest, found)
             break
-        beams = _step(decoder, tree, beams, level, num_beams, found, may_end=level + 1 >= trie.shortest)
+        beams = _step(decoder, trie, tree, beams, level, num_beams, found)
     return found.ranked()
 
 
 def _step(
     decoder: T5Decoder,
+    trie: DocidTrie,
     tree: SimpleNamespace,
     beams: _Beams,
     level: int,
     num_beams: int,
     found: FoundDocids,
-    *,
-    may_end: bool,
 ) -> _Beams:
     """Extend all beams by one token: docids that end go to ``found``, the best others are the next beams."""
     hidden, past = decoder.advance(Rows(beams.query, beams.token[:, None], beams.parent), beams.past)
@@ -160,13 +178,13 @@ def _step(
     table = score.new_full((decoder.queries, widest), -torch.inf)
     table[where] = score
     keep = _best(table, num_beams)[where]
-    if may_end:
+    if level + 1 >= trie.shortest:
         ended = place + 1 == tree.first_token[row + 1]
         finished = ended & keep
-        found.add(query[finished], row[finished], score[finished])
+        found.add(query[finished], row[finished], score[finished], level + 1)
         table[where] = score.masked_fill(ended, -torch.inf)
         keep = _best(table, num_beams)[where] & ~ended
-    keep = (keep & (score >= found.floor[query])).nonzero()[:, 0]
+    keep = found.may_count(query, score, keep, level + 1, trie.depth).nonzero()[:, 0]
     return _Beams(query[keep], node[keep], token[keep], score[keep], past, parent[keep])
 
 
@@ -214,11 +232,16 @@ def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, que
 
 
 def rank_documents(
-    model: PreTrainedModel, trie: DocidTrie, queries: Sequence[Sequence[int]], num_beams: int
+    model: PreTrainedModel,
+    trie: DocidTrie,
+    queries: Sequence[Sequence[int]],
+    num_beams: int,
+    *,
+    length_penalty: float = 0,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """What `ranked_documents` says of each query (its tokens) after one `constrained_beam_search` for them all."""
     tokens, mask = (tensor.to(model.device) for tensor in pad(queries))
-    docids, scores = constrained_beam_search(model, trie, tokens, mask, num_beams)
+    docids, scores = constrained_beam_search(model, trie, tokens, mask, num_beams, length_penalty=length_penalty)
     return [
         ranked_documents(trie, *of_query) for of_query in zip(docids.cpu().numpy(), scores.cpu().numpy(), strict=True)
     ]

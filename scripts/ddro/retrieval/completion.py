@@ -25,6 +25,7 @@ class Rest:
         score: float32 [docids].
         past: keys and values of the tokens before.
         parent: int64 [docids]: the row of each docid in the past.
+        length: scored tokens of each docid.
     """
 
     query: torch.Tensor
@@ -33,6 +34,7 @@ class Rest:
     score: torch.Tensor
     past: Past
     parent: torch.Tensor
+    length: int
 
 
 def score_to_the_end(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, found: FoundDocids) -> None:
@@ -43,17 +45,30 @@ def score_to_the_end(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, foun
         size = longest = int(left.max())
         if found.may_drop(rest.query):
             size, tokens = min(size, tokens), 2 * tokens
-        rest = _score_tokens(decoder, tree, rest, left.clamp(max=size), keep=size < longest)
-        ended = left <= size
-        found.add(rest.query[ended], rest.row[ended], rest.score[ended])
-        live = (~ended & (rest.score >= found.floor[rest.query])).nonzero()[:, 0]
-        rest = Rest(rest.query[live], rest.row[live], rest.place[live], rest.score[live], rest.past, rest.parent[live])
+        scores, rest = _score_tokens(decoder, tree, rest, left.clamp(max=size), keep=size < longest)
+        lengths = tree.first_token[rest.row + 1] - tree.first_token[rest.row]
+        total, live = rest.score, torch.ones_like(left, dtype=torch.bool)
+        for step, of_token in enumerate(scores.unbind(1), 1):
+            total = total + of_token  # one after another, as beam search adds them: rounded in the same way
+            if step == size or found.length_penalty:  # a query may be given up after any token
+                ended = live & (left <= step)
+                found.add(rest.query[ended], rest.row[ended], total[ended], rest.length + left[ended])
+                live = found.may_count(rest.query, total, live & ~ended, rest.length + step, lengths)
+        at = live.nonzero()[:, 0]
+        rest = Rest(
+            rest.query[at], rest.row[at], rest.place[at], total[at], rest.past, rest.parent[at], rest.length + size
+        )
 
 
-def _score_tokens(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, counts: torch.Tensor, *, keep: bool) -> Rest:
-    """Score the next ``counts`` tokens of each docid; keep the past of those with most of them, if asked to."""
-    score = rest.score.clone()
+def _score_tokens(
+    decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, counts: torch.Tensor, *, keep: bool
+) -> tuple[torch.Tensor, Rest]:
+    """Log-probabilities of the next ``counts`` tokens of each docid, float32 [docids, most of them], 0 beyond.
+
+    The docids move on to their last token; the past is that of those with most tokens, if it is to be kept.
+    """
     size = int(counts.max())
+    scores = rest.score.new_zeros(len(counts), size)
     kept, pasts = [], []
     for some in counts.argsort(stable=True).split(max(1, POSITIONS // size)):  # of like length
         some = some.sort().values
@@ -63,9 +78,8 @@ def _score_tokens(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, counts:
         rows = Rows(rest.query[some], tree.tokens[inputs].long(), rest.parent[some], None if valid.all() else valid)
         hidden, now = decoder.advance(rows, rest.past, keep=keep)
         targets = tree.tokens[inputs[valid] + 1].long()
-        scores = decoder.log_probabilities(hidden, torch.arange(len(hidden), device=some.device), targets)
-        for of_token in scores.new_zeros(valid.shape).masked_scatter_(valid, scores).unbind(1):
-            score[some] += of_token  # one after another, as beam search adds them: rounded in the same way
+        found = decoder.log_probabilities(hidden, torch.arange(len(hidden), device=some.device), targets)
+        scores[some, : valid.shape[1]] = found.new_zeros(valid.shape).masked_scatter_(valid, found)
         longest = (counts[some] == size).nonzero()[:, 0]
         if keep and len(longest):
             kept.append(some[longest])
@@ -74,4 +88,4 @@ def _score_tokens(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, counts:
     if keep:
         parent[torch.cat(kept)] = torch.arange(sum(map(len, kept)), device=parent.device)
     past = [tuple(map(torch.cat, zip(*layer, strict=True))) for layer in zip(*pasts, strict=True)]
-    return replace(rest, place=rest.place + counts, score=score, past=past, parent=parent)
+    return scores, replace(rest, place=rest.place + counts, past=past, parent=parent)

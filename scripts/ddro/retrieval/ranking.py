@@ -23,6 +23,9 @@ def add_retrieval_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--queries", type=Path, required=True, help="queries with their split (Parquet)")
     options.add_argument("--split", choices=tables.QUERY_SETS, required=True, help="the queries to rank for")
     options.add_argument("--beams", type=int, required=True, help="beams a query, so docids in its ranking")
+    options.add_argument(
+        "--length-penalty", type=float, required=True, help="a docid's score is divided by length^this: 0 or 1"
+    )
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
     options.add_argument("--precision", choices=["float32", "bfloat16"], required=True, help="of the model's numbers")
     options.add_argument(
@@ -88,7 +91,13 @@ def rank_queries(arguments: argparse.Namespace, queries: Sequence[dict[str, str]
         for first in range(0, len(queries), together):
             start = time.perf_counter()
             batch = by_length[first : first + together]
-            found = rank_documents(model, trie, [encoded[index] for index in batch], arguments.beams)
+            found = rank_documents(
+                model,
+                trie,
+                [encoded[index] for index in batch],
+                arguments.beams,
+                length_penalty=arguments.length_penalty,
+            )
             for index, (documents, scores) in zip(batch, found, strict=True):
                 ranked[index] = ranking_rows(queries[index]["qid"], docnos, documents, scores)
             batches.append({"queries": len(batch), "seconds": time.perf_counter() - start})

@@ -23,7 +23,7 @@ from ddro.retrieval.bm25 import Searcher
 
 @dataclass(frozen=True)
 class Hit:
-    """A document; ``score`` is BM25's or the docid's log-probability, ``tokens`` the docid with each probability."""
+    """A document; ``score`` is BM25's or the docid's of the beam search, ``tokens`` the docid with each probability."""
 
     docno: str
     url: str
@@ -105,7 +105,9 @@ class SearchEngine:
         model, tokenizer = self._models[system]
         decoding = self._settings["decoding"]
         ids, mask = (t.to(model.device) for t in pad(encode(tokenizer, [text], decoding["max_query_tokens"])))
-        found, scores = constrained_beam_search(model, self._trie, ids, mask, decoding["beams"])
+        found, scores = constrained_beam_search(
+            model, self._trie, ids, mask, decoding["beams"], length_penalty=decoding["length_penalty"]
+        )
         rows, values = ranked_documents(self._trie, found[0].cpu().numpy(), scores[0].cpu().numpy())
         shown = [row for row in found[0].tolist() if row >= 0][:depth]
         probabilities = dict(

@@ -43,4 +43,5 @@ def add_validation_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--qrels", type=Path, required=True, help="relevance judgements (Parquet)")
     options.add_argument("--validation-queries", type=int, help="validate on a sample of so many; all without it")
     options.add_argument("--validation-beams", type=int, required=True, help="beams of the validation's retrieval")
+    options.add_argument("--length-penalty", type=float, required=True, help="of the beam search: 0 or 1")
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")

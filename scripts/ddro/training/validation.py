@@ -29,6 +29,7 @@ class ValidationRetrieval:
         input_ids: the tokens of each query.
         relevant: the rows of the docid table that are relevant to each query.
         num_beams: at least 10.
+        length_penalty: of the beam search.
         batch_size: queries that are decoded together.
     """
 
@@ -37,6 +38,7 @@ class ValidationRetrieval:
     input_ids: Sequence[Sequence[int]]
     relevant: Sequence[set[int]]
     num_beams: int
+    length_penalty: float = 0
     batch_size: int = 64
 
     def reciprocal_ranks(self, model: PreTrainedModel, share: slice = slice(None)) -> Iterator[float]:
@@ -44,7 +46,9 @@ class ValidationRetrieval:
         queries = list(zip(self.input_ids, self.relevant, strict=True))[share]
         for first in range(0, len(queries), self.batch_size):
             batch = queries[first : first + self.batch_size]
-            rankings = rank_documents(model, self.trie, [query for query, _ in batch], self.num_beams)
+            rankings = rank_documents(
+                model, self.trie, [query for query, _ in batch], self.num_beams, length_penalty=self.length_penalty
+            )
             for (documents, _), (_, relevant) in zip(rankings, batch, strict=True):
                 ranks = enumerate(documents[:10], 1)
                 yield next((1 / rank for rank, row in ranks if int(row) in relevant), 0.0)
@@ -75,6 +79,7 @@ def validation_retrieval(
     *,
     count: int | None,
     num_beams: int,
+    length_penalty: float,
     max_query_tokens: int,
 ) -> ValidationRetrieval:
     """Retrieval for ``count`` of the validation queries; ``docids`` is the whole docid table."""
@@ -86,6 +91,7 @@ def validation_retrieval(
         input_ids=encode(tokenizer, [query.text for query in judged], max_query_tokens),
         relevant=[{row_of[docno] for docno in query.docnos} for query in judged],
         num_beams=num_beams,
+        length_penalty=length_penalty,
     )
 
 

@@ -82,7 +82,7 @@ def test_overrides_go_from_data_set_to_docid_to_both():
         },
     }
     settings = settings_of("awscli", "pq", "mine", mine=recipe)
-    assert settings["decoding"] == {"beams": 14, "max_query_tokens": 32, "precision": "float32"}
+    assert settings["decoding"] == {"beams": 14, "length_penalty": 0, "max_query_tokens": 32, "precision": "float32"}
     assert (settings["ddro"]["beta"], settings["ddro"]["epochs"]) == (0.3, 7)
     assert settings_of("awscli", "tu", "mine", mine=recipe)["decoding"]["beams"] == 12
 
@@ -91,7 +91,7 @@ def test_a_recipe_that_extends_another_goes_on_top_of_its_overrides():
     mine = {"extends": "paper", "decoding": {"beams": 5}, "negatives": {"strata": [10, 20]}}
     yours = {"extends": "mine", "overrides": {"nq": {"decoding": {"beams": 6}}}}
     settings = settings_of("msmarco", "tu", "mine", mine=mine)
-    assert settings["decoding"] == {"beams": 5, "max_query_tokens": 64, "precision": "float32"}
+    assert settings["decoding"] == {"beams": 5, "length_penalty": 1, "max_query_tokens": 64, "precision": "float32"}
     assert settings["negatives"] == settings_of("msmarco", "tu", "paper")["negatives"] | {"strata": [10, 20]}
     assert settings["ddro"]["learning_rate"] == 1e-5
     assert settings_of("nq", "tu", "yours", mine=mine, yours=yours)["decoding"]["beams"] == 6

@@ -55,7 +55,7 @@ def exported(tmp_path_factory):
     write_json({"protocol": "query", "groups": groups}, folder / "metrics.json")
     options = [f"--{name}={folder}/{name}.parquet" for name in ("docids", "queries", "qrels")]
     options += ["--name=tiny", f"--model={folder}/model", f"--metrics={folder}/metrics.json", "--recipe", '{"seed": 1}']
-    options += ["--beams=4", "--max-query-tokens=16", f"--output={folder}/hub"]
+    options += ["--beams=4", "--length-penalty=0", "--max-query-tokens=16", f"--output={folder}/hub"]
     export_model.main(export_model.parser().parse_args(options))
     return folder / "hub"
 

@@ -14,6 +14,7 @@ from ddro.core.command import UserError
 from ddro.docids.trie import DocidTrie
 from ddro.retrieval import beam_search, completion
 from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
+from ddro.retrieval.found_docids import FoundDocids
 
 PAD, END, FIRST = 0, 1, 2
 VOCABULARY = 24
@@ -57,9 +58,9 @@ def scores_of(t5, ids, mask, docids) -> torch.Tensor:
     return scores
 
 
-def generate(t5, trie, ids, mask, beams):
+def generate(t5, trie, ids, mask, beams, length_penalty=0.0):
     """What transformers finds: a list of token lists for each query, and their scores, float [queries, beams]."""
-    of_beams = {} if beams == 1 else {"length_penalty": 0.0, "early_stopping": False}
+    of_beams = {} if beams == 1 else {"length_penalty": length_penalty, "early_stopping": False}
     output = t5.generate(
         input_ids=ids, attention_mask=mask, num_beams=beams, num_return_sequences=beams, do_sample=False, **of_beams,
         max_new_tokens=trie.depth, output_scores=True, return_dict_in_generate=True,
@@ -71,7 +72,8 @@ def generate(t5, trie, ids, mask, beams):
         for of_query in output.sequences[:, 1:].view(len(ids), beams, -1).tolist()
     ]
     if beams == 1:  # generate is greedy, and gives no score
-        return sequences, torch.stack([scores_of(t5, ids, mask, [found])[q] for q, (found,) in enumerate(sequences)])
+        sums = torch.stack([scores_of(t5, ids, mask, [found])[q] for q, (found,) in enumerate(sequences)])
+        return sequences, sums / torch.tensor([[len(found) ** length_penalty] for (found,) in sequences])
     return sequences, output.sequences_scores.view(len(ids), beams)
 
 
@@ -106,19 +108,40 @@ def test_the_last_tokens_may_be_scored_in_many_parts(docids, beams, weights, cou
         compare_with_generate(docids, beams, weights, count, positions)
 
 
-def compare_with_generate(docids, beams, weights, count, seed):
+of_many_lengths = st.lists(
+    st.lists(st.integers(FIRST, FIRST + 2), min_size=0, max_size=14).map(lambda docid: [*docid, END]),
+    min_size=1, max_size=40,
+)  # fmt: skip
+
+
+@settings(slow, max_examples=60)
+@given(
+    of_many_lengths,
+    st.one_of(st.integers(1, 8), st.integers(30, 60)),  # fewer than docids, and more
+    st.integers(0, 2),
+    st.integers(1, 4),
+    st.sampled_from([0.5, 1.0]),
+    st.integers(1, 12),
+)
+def test_a_length_penalty_finds_what_generate_finds(docids, beams, weights, count, length_penalty, positions):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(completion, "POSITIONS", positions)
+        compare_with_generate(docids, beams, weights, count, positions, length_penalty)
+
+
+def compare_with_generate(docids, beams, weights, count, seed, length_penalty=0.0):
     trie = DocidTrie.build(docids)
     rows = distinct_docids(docids)
     t5 = model(weights)
     ids, mask = queries(count, seed)
-    found, scores = constrained_beam_search(t5, trie, ids, mask, beams)
-    expected, expected_scores = generate(t5, trie, ids, mask, beams)
+    found, scores = constrained_beam_search(t5, trie, ids, mask, beams, length_penalty=length_penalty)
+    expected, expected_scores = generate(t5, trie, ids, mask, beams, length_penalty)
     for query in range(count):
         for rank in range(beams):
             theirs = expected[query][rank]
             their_score = expected_scores[query, rank].item()
             if found[query, rank] < 0:
-                assert their_score < -1e8 or tuple(theirs) not in rows
+                assert their_score < -1e6 or tuple(theirs) not in rows
                 continue
             ours = rows[found[query, rank]]
             our_score = scores[query, rank].item()
@@ -162,6 +185,45 @@ def test_top_k_is_the_head_of_the_full_search(docids, beams, top_k, weights, see
     assert torch.allclose(top_scores, scores[:, :width], atol=TOLERANCE)
     for row, column in (top != found[:, :width]).nonzero().tolist():  # only equally good ones may change places
         assert ((scores[row] - top_scores[row, column]).abs() < TOLERANCE).sum() > 1
+
+
+@slow
+@given(of_many_lengths, st.integers(1, 12), st.integers(1, 14), st.integers(0, 2), st.integers(0, 99))
+def test_top_k_is_the_head_of_the_full_search_with_a_length_penalty(docids, beams, top_k, weights, seed):
+    trie = DocidTrie.build(docids)
+    ids, mask = queries(4, seed)
+    found, scores = constrained_beam_search(model(weights), trie, ids, mask, beams, length_penalty=1)
+    top, top_scores = constrained_beam_search(model(weights), trie, ids, mask, beams, length_penalty=1, top_k=top_k)
+    assert torch.equal(top, found[:, :top_k])
+    assert torch.equal(top_scores, scores[:, :top_k])
+
+
+@slow
+@given(pq_like, st.integers(1, 12), st.one_of(st.none(), st.integers(1, 14)), st.integers(0, 99))
+def test_a_length_penalty_changes_no_order_of_docids_of_one_length(docids, beams, top_k, seed):
+    trie = DocidTrie.build(docids)
+    ids, mask = queries(4, seed)
+    found, scores = constrained_beam_search(model(0), trie, ids, mask, beams, top_k=top_k)
+    same, divided = constrained_beam_search(model(0), trie, ids, mask, beams, top_k=top_k, length_penalty=1)
+    assert torch.equal(same, found)
+    assert torch.equal(divided, scores / len(docids[0]))
+
+
+def test_a_length_penalty_gives_up_as_generate_does(monkeypatch):
+    """A long docid may be the best one, and below all that is found until late: then generate doesn't find it."""
+    generator = np.random.default_rng(0)
+    docids = [[*map(int, generator.integers(FIRST, FIRST + 3, generator.integers(1, 14))), END] for _ in range(60)]
+    trie, found = DocidTrie.build(docids), []
+    for seed in range(6):
+        compare_with_generate(docids, 2, 0, 4, seed, 1.0)
+        found.append(constrained_beam_search(model(0), trie, *queries(4, seed), 2, length_penalty=1)[0])
+
+    def never_give_up(self, query, total, live, length, longest):
+        return live & (total / longest >= self.floor[query])
+
+    monkeypatch.setattr(FoundDocids, "may_count", never_give_up)
+    more = [constrained_beam_search(model(0), trie, *queries(4, seed), 2, length_penalty=1)[0] for seed in range(6)]
+    assert not torch.equal(torch.cat(found), torch.cat(more))
 
 
 def test_a_tied_head_and_a_gated_feed_forward_and_a_deeper_decoder():
@@ -210,9 +272,9 @@ def test_a_score_out_of_reach_is_searched_again(monkeypatch):
     found, scores = constrained_beam_search(model(0), trie, ids, mask, 8)
     searched = []
 
-    def search(decoder, trie, num_beams, wanted, floor):
-        searched.append(floor.tolist())
-        docids, values = real(decoder, trie, num_beams, wanted, floor)
+    def search(decoder, trie, num_beams, found):
+        searched.append(found.floor.tolist())
+        docids, values = real(decoder, trie, num_beams, found)
         if len(searched) == 1:
             values[1] += 100  # as if the second query had better docids than there are
         return docids, values
@@ -251,6 +313,11 @@ def test_what_cannot_be_decoded_is_refused(docids, beams, masked, message):
         mask[1] = 0
     with pytest.raises(UserError, match=message):
         constrained_beam_search(model(0), DocidTrie.build(docids), ids, mask, beams)
+
+
+def test_a_negative_length_penalty_is_refused():
+    with pytest.raises(UserError, match="length_penalty -1"):
+        constrained_beam_search(model(0), DocidTrie.build([[5]]), *queries(2, 0), 2, length_penalty=-1)
 
 
 def test_any_number_of_beams_gives_true_scores_in_order():

@@ -56,7 +56,7 @@ def retrieve_shard(folder, shard, *others):
     call(
         retrieve, "--model", folder / "model", "--trie", folder / "trie.safetensors", "--docids",
         folder / "docids.parquet", "--queries", folder / "queries.parquet", "--split", "test", "--shard", shard,
-        "--beams", BEAMS, "--max-query-tokens", 8, "--precision", "float32",
+        "--beams", BEAMS, "--length-penalty", 0, "--max-query-tokens", 8, "--precision", "float32",
         "--output-run", folder / f"{shard}.parquet", "--output-timing", folder / f"{shard}.json", *others,
     )  # fmt: skip
     return folder / f"{shard}.parquet", folder / f"{shard}.json"
@@ -103,7 +103,8 @@ def test_the_ranking_for_negatives_is_that_of_its_split_sorted_by_qid(folder):
     call(
         rank_for_negatives, "--model", folder / "model", "--trie", folder / "trie.safetensors", "--docids",
         folder / "docids.parquet", "--queries", folder / "reversed.parquet", "--split", "test", "--beams", BEAMS,
-        "--max-query-tokens", 8, "--precision", "float32", "--output", folder / "negatives.parquet",
+        "--length-penalty", 0, "--max-query-tokens", 8, "--precision", "float32",
+        "--output", folder / "negatives.parquet",
     )  # fmt: skip
     ranked = read_table(folder / "negatives.parquet", RUN).to_pandas()
     run = read_run(gathered(folder, ["1-of-1"])[0]).to_pandas()  # the queries of which stand in the order of their qids

@@ -42,7 +42,7 @@ DDRO = [
 BOTH = [
     "--batch-size=4", "--weight-decay=0.01", "--epsilon=1e-8",
     "--precision=bfloat16", "--max-grad-norm=1", "--schedule=linear", "--evaluations=3",
-    "--validation-beams=3", "--max-query-tokens=8", "--seed=1", "--checkpoint-minutes=0.005",
+    "--validation-beams=3", "--length-penalty=0", "--max-query-tokens=8", "--seed=1", "--checkpoint-minutes=0.005",
 ]  # fmt: skip
 
 

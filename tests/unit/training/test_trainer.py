@@ -82,7 +82,8 @@ def test_mrr_is_the_mean_of_reciprocal_ranks(monkeypatch):
     trie = DocidTrie.build([[20], [21], [22], [21]])  # documents 1 and 3 share a docid
     ranked = {5: [2, 1, 0], 6: [0, 1, 2]}  # rows of the trie's docids, best first, for a query of that first token
 
-    def beam_search(model, trie, tokens, mask, beams):
+    def beam_search(model, trie, tokens, mask, beams, *, length_penalty):
+        assert length_penalty == 1
         found = torch.tensor([ranked[int(query[0])] for query in tokens])
         return found, torch.zeros(found.shape)
 
@@ -90,7 +91,9 @@ def test_mrr_is_the_mean_of_reciprocal_ranks(monkeypatch):
     model = SimpleNamespace(device="cpu")
     # Query 5 ranks documents 2, 1, 3, 0; query 6 ranks 0, 1, 3, 2.
     queries, relevant = [[5, 1], [6, 1], [5, 1]], [{3}, {0, 2}, {9}]
-    retrieval = ValidationRetrieval(trie, ["a", "b", "c"], queries, relevant, num_beams=3, batch_size=2)
+    retrieval = ValidationRetrieval(
+        trie, ["a", "b", "c"], queries, relevant, num_beams=3, length_penalty=1, batch_size=2
+    )
     assert list(retrieval.reciprocal_ranks(model)) == pytest.approx([1 / 3, 1, 0])
     assert list(retrieval.reciprocal_ranks(model, slice(1, None, 2))) == pytest.approx([1])
 

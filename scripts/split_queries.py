@@ -45,14 +45,14 @@ def main(arguments: argparse.Namespace) -> None:
             raise UserError(f"{arguments.queries}: row {row}: the query has no text. Remove it or give it one.")
 
     in_corpus = set(corpus["docno"].to_pylist())
-    relevant: dict[str, list[str]] = defaultdict(list)
-    for row in qrels.to_pylist():
-        if row["relevance"] > 0 and row["docno"] in in_corpus:
-            relevant[row["qid"]].append(row["docno"])
+    grades: dict[str, dict[str, int]] = defaultdict(dict)
+    for qid, docno, relevance in zip(*(qrels[name].to_pylist() for name in tables.QRELS.names), strict=True):
+        if docno in in_corpus:
+            grades[qid][docno] = relevance
     judged = [
-        Query(row["qid"], row["text"], row["kind"], tuple(relevant[row["qid"]]))
+        Query(row["qid"], row["text"], row["kind"], relevant)
         for row in queries.to_pylist()
-        if row["qid"] in relevant
+        if (relevant := tuple(docno for docno, grade in grades[row["qid"]].items() if grade > 0))
     ]
     kinds = {query.kind for query in judged}
     if has_official_split(kinds):
@@ -86,7 +86,11 @@ def main(arguments: argparse.Namespace) -> None:
     kept = [query for query in judged if query.qid in splits]
     rows = [{"qid": query.qid, "text": query.text, "split": splits[query.qid]} for query in kept]
     write_table(pa.Table.from_pylist(rows, tables.QUERIES), arguments.output_queries, tables.QUERIES, ["qid"])
-    rows = [{"qid": query.qid, "docno": docno, "relevance": 1} for query in kept for docno in query.docnos]
+    rows = [
+        {"qid": query.qid, "docno": docno, "relevance": grade}
+        for query in kept
+        for docno, grade in grades[query.qid].items()
+    ]
     write_table(pa.Table.from_pylist(rows, tables.QRELS), arguments.output_qrels, tables.QRELS, ["qid", "docno"])
 
     left_out["queries without a relevant document in the corpus"] = len(queries) - len(judged)

@@ -129,6 +129,27 @@ def test_the_queries_are_split(root, collection):
     assert report["counts"]["queries without a relevant document in the corpus"] == 1
 
 
+def test_grades_are_kept(root, collection):
+    grades = [3, 1, 0, -1]
+    collection.qrels = [
+        {"qid": f"q{i}", "docno": f"d{i % 2 if place == 0 else (i + 1) % 2}", "relevance": grade}
+        for i in range(8)
+        for place, grade in enumerate((1 + i % 3, grades[i % 4]))
+    ]
+    collection.qrels += [{"qid": "q0", "docno": "d2", "relevance": 2}]  # outside the corpus
+    finished = split(root, collection)
+    assert finished.returncode == 0, finished.stderr
+    rows = pq.read_table(collection.folder / "out_qrels.parquet").to_pylist()
+    assert rows == [row for row in collection.qrels if row["docno"] != "d2"]
+
+
+def test_a_query_that_is_judged_without_a_relevant_document_is_left_out(root, collection):
+    collection.qrels[0]["relevance"], collection.qrels[1]["relevance"] = 0, -1
+    assert split(root, collection).returncode == 0
+    kept = {row["qid"] for row in pq.read_table(collection.folder / "out_qrels.parquet").to_pylist()}
+    assert kept == {f"q{i}" for i in range(2, 8)}
+
+
 def test_an_empty_corpus_is_refused(root, collection):
     collection.qrels = []
     assert_refused(sample(root, collection), "qrels.parquet", "the corpus would be empty")

@@ -54,7 +54,7 @@ def write_qrels(path, rows):
 
 def random_qrels(generator, queries=60):
     return [
-        (f"q{query}", f"d{document}", int(generator.integers(1, 4) if place == 0 else generator.integers(0, 4)))
+        (f"q{query}", f"d{document}", int(generator.integers(1, 4) if place == 0 else generator.integers(-2, 4)))
         for query in range(queries)
         for place, document in enumerate(generator.choice(100, size=generator.integers(1, 30), replace=False))
     ]

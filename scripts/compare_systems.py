@@ -59,6 +59,8 @@ def main(arguments: argparse.Namespace) -> None:
                 "{p_randomisation:.4g} (randomisation)".format(**row)
             )
     n_queries = len(next(iter(per_query.values())))
+    if n_queries < 2:
+        log.warning("a single query tests, so there is no test of significance")
     write_json({"n_queries": n_queries, "systems": list(paths), "comparisons": comparisons}, arguments.output)
 
 

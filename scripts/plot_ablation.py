@@ -28,7 +28,8 @@ def main(arguments: argparse.Namespace) -> None:
     measured = {}
     for path in arguments.metrics:
         whole = read_json(path)["groups"]["all"]
-        measured[(*path.parts[-5:-2], path.name.split(".")[0])] = (whole["MRR@10"], *whole["intervals"]["MRR@10"])
+        ends = whole["intervals"]["MRR@10"] or [whole["MRR@10"]] * 2  # one query has no interval
+        measured[(*path.parts[-5:-2], path.name.split(".")[0])] = (whole["MRR@10"], *ends)
     base, panels = panels_of(measured)
     for panel, points in panels.items():
         log.info("%s: %s", panel, ", ".join(f"{name} {value:.4f}" for name, (value, _, _) in points.items()))

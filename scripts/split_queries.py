@@ -79,6 +79,8 @@ def main(arguments: argparse.Namespace) -> None:
     for split in ("validation", "test"):
         if not sizes[split]:
             raise UserError(f"no query is left for the split {split!r}: raise its share or corpus.top_k in the recipe.")
+    if sizes["test"] == 1:
+        log.warning("a single query tests: there will be no intervals and no tests of significance")
     tested = {query.text for query in judged if splits.get(query.qid) == "test"}
     trained = Counter(query.text for query in judged if splits.get(query.qid) == "train")
     left_out["(kept) training queries with the text of a test query"] = sum(trained[text] for text in tested)

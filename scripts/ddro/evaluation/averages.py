@@ -51,7 +51,9 @@ def slice_name(low: int, high: int | None) -> str:
 
 
 def mean(rows: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
-    """Return ``n_queries``, the mean of each measure, and its 95 % interval in ``intervals``; None without rows.
+    """Return ``n_queries``, the mean of each measure, and its 95 % interval in ``intervals``.
+
+    The means are None without rows, the intervals where there are fewer than two.
 
     Args:
         rows: a row per query, with a column per name of `MEASURES`.
@@ -61,9 +63,9 @@ def mean(rows: pd.DataFrame, resamples: int, seed: int) -> dict[str, Any]:
     if not len(rows):
         return {"n_queries": 0, **dict.fromkeys(MEASURES), "intervals": dict.fromkeys(MEASURES)}
     values = rows[list(MEASURES)]
-    low, high = bootstrap_interval(values.to_numpy(), resamples, seed)
-    return {
-        "n_queries": len(rows),
-        **{name: float(value) for name, value in values.mean().items()},
-        "intervals": {name: [float(low[column]), float(high[column])] for column, name in enumerate(MEASURES)},
-    }
+    intervals: dict[str, list[float] | None] = dict.fromkeys(MEASURES)
+    if len(rows) > 1:
+        ends = zip(*bootstrap_interval(values.to_numpy(), resamples, seed), strict=True)
+        intervals = {name: [float(low), float(high)] for name, (low, high) in zip(MEASURES, ends, strict=True)}
+    means = {name: float(value) for name, value in values.mean().items()}
+    return {"n_queries": len(rows), **means, "intervals": intervals}

@@ -121,26 +121,25 @@ def compare(
 
     Returns:
         For each (system, baseline, measure), in the given order, these three, what `paired_t_test` returns,
-        ``p_randomisation``, and ``bootstrap``: the ends of the interval of the mean difference.
+        ``p_randomisation``, and ``bootstrap``: the ends of the interval of the mean difference. Nothing where there
+        is but one query, of which no test can be made.
 
     Raises:
-        UserError: a baseline that is no system, systems measured on different queries, or fewer than two queries.
+        UserError: a baseline that is no system, or systems measured on different queries.
     """
     for baseline in baselines:
         if baseline not in per_query:
             raise UserError(f"baseline {baseline!r} is not among the systems given ({', '.join(per_query)}).")
     first = next(iter(per_query))
     keys = per_query[first].index
-    if len(keys) < 2:
-        raise UserError(f"{first}: {len(keys)} query; a paired t-test needs at least two.")
     for system, frame in per_query.items():
         if strange := sorted(set(keys) ^ set(frame.index)):
             raise UserError(
                 f"{first} and {system} were measured on different queries: {strange[0][0]!r} is in one of them only "
                 f"({len(strange)} such). Evaluate both on the same split with the same protocol."
             )
-    rows = []
-    for system in per_query:
+    rows: list[dict[str, Any]] = []
+    for system in per_query if len(keys) > 1 else ():
         for baseline in baselines:
             if system != baseline:
                 ours, theirs = (per_query[name].loc[keys, list(MEASURES)].to_numpy() for name in (system, baseline))

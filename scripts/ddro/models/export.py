@@ -62,8 +62,8 @@ def model_card(
     whole = metrics["groups"]["all"]
     measures = ""
     for measure in MEASURES:
-        low, high = whole["intervals"][measure]
-        measures += f"| {measure} | {whole[measure]:.4f} | {low:.4f} to {high:.4f} |\n"
+        interval = " to ".join(f"{end:.4f}" for end in whole["intervals"][measure] or ()) or "-"
+        measures += f"| {measure} | {whole[measure]:.4f} | {interval} |\n"
     files = "".join(f"| {file} | `{digest}` |\n" for file, digest in hashes.items())
     loading = WITH_PIPELINE if decoding["frozen_encoder"] else WITH_TRANSFORMERS
     head = "--tied-head" if decoding["tied_head"] else "--no-tied-head"

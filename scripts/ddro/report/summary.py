@@ -65,7 +65,7 @@ def summary_row(
     groups = metrics["groups"]
     row |= {"n_queries": groups["all"]["n_queries"]} | {name: groups["all"][name] for name in MEASURES}
     for name in MEASURES:
-        row[f"{name}_low"], row[f"{name}_high"] = groups["all"]["intervals"][name]
+        row[f"{name}_low"], row[f"{name}_high"] = groups["all"]["intervals"][name] or (None, None)
     for group in ("seen", "unseen"):
         row[f"n_{group}"] = groups[group]["n_queries"]
         row |= {f"{name}_{group}": groups[group][name] for name in ("MRR@10", "R@10")}
@@ -179,6 +179,7 @@ def _intervals(rows: Sequence[Row]) -> Table:
         [f"{row['dataset']}/{row['docid']}/{row['recipe']}", str(row["system"])]
         + [f"{row[f'{name}_low']:.3f} to {row[f'{name}_high']:.3f}" for name in names]
         for row in rows
+        if row["n_queries"] > 1
     ]
     note = "How far the means depend on which queries were drawn: percentile bootstrap over the queries."
     return Table("95 % intervals", note, ("experiment", "system", *names), cells)

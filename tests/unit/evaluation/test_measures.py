@@ -103,7 +103,7 @@ def test_means_of_groups_and_slices():
     assert {group: means[group]["n_queries"] for group in means} == {"all": 4, "seen": 1, "unseen": 3}
     assert [means[group]["MRR@10"] for group in means] == pytest.approx([0.375, 0.5, 1 / 3])
     assert [means[group]["R@10"] for group in means] == pytest.approx([0.375, 0.5, 1 / 3])
-    assert means["seen"]["intervals"]["MRR@10"] == [0.5, 0.5]
+    assert means["seen"]["intervals"]["MRR@10"] is None  # of a single query
     slices = slice_means(frame, 100, 0)
     assert [(part["slice"], part["n_queries"], part["R@10"]) for part in slices["relevant_documents"]] == [
         ("1", 3, pytest.approx(1 / 3)),

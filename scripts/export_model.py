@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     from ddro.docids.text_format import write_docid_table
     from ddro.models.export import model_card, sha256, test_lines
-    from ddro.models.t5 import be_quiet, encode, load
+    from ddro.models.t5 import LOWER_CASE, be_quiet, encode, load
 
     be_quiet()
     model, tokenizer = load(arguments.model)
@@ -57,6 +57,7 @@ def main(arguments: argparse.Namespace) -> None:
         decoding["max_query_tokens"] = arguments.max_query_tokens
         decoding["tied_head"] = bool(model.config.tie_word_embeddings)
         decoding["frozen_encoder"] = model.config.model_type == "frozen_encoder"
+        decoding["lower_case"] = bool(tokenizer.init_kwargs.get(LOWER_CASE))
         (folder / "decoding.json").write_text(json.dumps(decoding, indent=2) + "\n", encoding="utf-8")
         (folder / "recipe.json").write_text(json.dumps(arguments.recipe, indent=2) + "\n", encoding="utf-8")
         hashes = {path.name: sha256(path) for path in sorted(folder.iterdir())}

@@ -54,8 +54,8 @@ def model_card(
     Args:
         name: of the model.
         metrics: what evaluate.py wrote of it.
-        decoding: ``beams``, ``length_penalty``, ``max_query_tokens``, ``tied_head``,
-            ``frozen_encoder``.
+        decoding: ``beams``, ``length_penalty``, ``max_query_tokens``, ``tied_head``, ``frozen_encoder``,
+            ``lower_case``.
         hashes: SHA-256 by file name.
         parameters: number of weights.
     """
@@ -66,6 +66,7 @@ def model_card(
         measures += f"| {measure} | {whole[measure]:.4f} | {interval} |\n"
     files = "".join(f"| {file} | `{digest}` |\n" for file, digest in hashes.items())
     loading = WITH_PIPELINE if decoding["frozen_encoder"] else WITH_TRANSFORMERS
+    case = " Write queries in lower case: plain transformers doesn't do it." if decoding["lower_case"] else ""
     head = "--tied-head" if decoding["tied_head"] else "--no-tied-head"
     return f"""---
 library_name: transformers
@@ -81,7 +82,7 @@ DDRO pipeline: supervised fine-tuning, then Direct Document Relevance Optimizati
 {loading.format(name=name)}
 
 Only docids of `docids.txt` are answers, so decode with them as constraint, {decoding["beams"]} beams, queries of at
-most {decoding["max_query_tokens"]} tokens. With the pipeline's code, in this folder:
+most {decoding["max_query_tokens"]} tokens.{case} With the pipeline's code, in this folder:
 
     python scripts/retrieve_published.py --model . --docids docids.txt --tests tests.jsonl {head} \\
         --beams {decoding["beams"]} --length-penalty {decoding["length_penalty"]:g} \\

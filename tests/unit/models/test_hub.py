@@ -17,7 +17,7 @@ import retrieve_published
 from ddro.core.command import UserError
 from ddro.core.files import read_json, read_table, write_json, write_table
 from ddro.core.tables import CORPUS, DOCIDS, MEASURES, QRELS, QUERIES
-from ddro.models.export import sha256
+from ddro.models.export import model_card, sha256
 from ddro.models.hub import TestLine, fetch, mismatches, read_docids, read_test_set, weight_shapes
 from ddro.models.t5 import extend_vocabulary, initialise_t5, load, save, train_tokenizer
 from ddro.retrieval.runs import read_run
@@ -75,6 +75,12 @@ def test_the_card_has_measures_and_the_hash_of_each_file(exported):
     assert {"docids.txt", "tests.jsonl", "recipe.json", "decoding.json", "tokenizer.json"} <= names
     for name in names:
         assert f"| {name} | `{sha256(exported / name)}` |" in card
+
+
+def test_the_card_says_that_queries_are_in_lower_case_where_they_are(exported):
+    decoding, metrics = read_json(exported / "decoding.json"), read_json(exported.parent / "metrics.json")
+    assert decoding["lower_case"] is False and "lower case" not in (exported / "README.md").read_text()
+    assert "Write queries in lower case" in model_card("tiny", metrics, decoding | {"lower_case": True}, {}, 9)
 
 
 def test_exported_docids_and_test_set_are_read_back(exported):

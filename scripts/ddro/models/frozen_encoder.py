@@ -26,6 +26,8 @@ from transformers import (
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.t5.modeling_t5 import T5LayerNorm, T5Stack
 
+from ddro.core.command import UserError
+
 SPECIAL_TOKENS = 2  # of the decoder: padding 0, end 1
 
 
@@ -76,7 +78,17 @@ class FrozenEncoder(nn.Module):
 
     @torch.no_grad()
     def compute(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """The pretrained encoder's own states: float16 [texts, length, width]."""
+        """The pretrained encoder's own states: float16 [texts, length, width].
+
+        Raises:
+            UserError: there are more tokens than it can read.
+        """
+        most = getattr(self.pretrained.config, "max_position_embeddings", input_ids.shape[1])
+        if input_ids.shape[1] > most:
+            raise UserError(
+                f"a text of {input_ids.shape[1]} tokens, but the encoder reads at most {most}. Lower passage_tokens, "
+                "query_tokens or max_query_tokens in the recipe."
+            )
         with torch.autocast(input_ids.device.type, enabled=False):
             return self.pretrained(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.half()
 

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from ddro.core.command import UserError
 from ddro.docids.trie import DocidTrie
 from ddro.models.frozen_encoder import FrozenEncoderT5, initialise_decoder
-from ddro.models.t5 import encode, extend_vocabulary, load, pad, save_whole
+from ddro.models.t5 import docid_strings, encode, extend_vocabulary, load, pad, save_whole
 from ddro.retrieval.beam_search import constrained_beam_search
 from ddro.training import states
 from ddro.training.instances import window_passages
@@ -85,6 +85,16 @@ def test_docid_tokens_are_the_decoders_alone(made):
     extend_vocabulary(model, tokenizer, 10, tied_head=False, seed=1)  # as the next stage does
     with pytest.raises(UserError, match="docid token 11 is beyond the model's vocabulary"):
         extend_vocabulary(model, tokenizer, 12, tied_head=False, seed=1)
+
+
+def test_docid_tokens_are_numbered_from_the_first(made):
+    assert docid_strings(*made, [2, 6]) == ["<docid_0>", "<docid_4>"]
+
+
+def test_a_text_that_is_too_long_for_the_encoder_is_refused(made):
+    ids = torch.full((1, 41), 4)
+    with pytest.raises(UserError, match="a text of 41 tokens, but the encoder reads at most 40"):
+        made[0].encoder(ids, torch.ones_like(ids))
 
 
 def test_the_encoder_stays_as_it_is(made, tmp_path):

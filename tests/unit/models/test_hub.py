@@ -157,6 +157,13 @@ def test_what_fits_has_no_mismatch():
     assert mismatches(tied, {"shared.weight": [20, 4]}, TABLE, [LINE], tied_head=True) == []
 
 
+def test_a_frozen_encoder_has_more_words_than_the_decoder_has_tokens():
+    config = CONFIG | {"encoder": {"vocab_size": 40}}
+    assert mismatches(config, SHAPES, TABLE, [LINE._replace(input_ids=[39])], tied_head=False) == []
+    (found,) = mismatches(config, SHAPES, TABLE, [LINE._replace(input_ids=[40])], tied_head=False)
+    assert "query token 40 is beyond the model's 40 tokens" in found
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [

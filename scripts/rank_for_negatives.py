@@ -6,7 +6,8 @@ from pathlib import Path
 from ddro.core import tables
 from ddro.core.command import run
 from ddro.core.files import write_table
-from ddro.retrieval.ranking import add_retrieval_options, queries_of, rank_queries
+from ddro.corpora.judgements import read_queries
+from ddro.retrieval.ranking import add_retrieval_options, rank_queries
 
 
 def parser() -> argparse.ArgumentParser:
@@ -17,8 +18,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    queries = sorted(queries_of(arguments), key=lambda query: query["qid"])  # as BM25's run is
-    run_table, _ = rank_queries(arguments, queries)
+    queries = sorted(read_queries(arguments.queries, arguments.split))  # as BM25's run is
+    run_table, _ = rank_queries(
+        queries,
+        model=arguments.model,
+        trie=arguments.trie,
+        docids=arguments.docids,
+        beams=arguments.beams,
+        length_penalty=arguments.length_penalty,
+        max_query_tokens=arguments.max_query_tokens,
+        precision=arguments.precision,
+        memory_mib=arguments.memory_mib,
+    )
     write_table(run_table, arguments.output, tables.RUN, ["qid", "docno"])
 
 

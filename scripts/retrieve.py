@@ -6,7 +6,8 @@ from pathlib import Path
 from ddro.core import tables
 from ddro.core.command import run, shard_of
 from ddro.core.files import write_json, write_table
-from ddro.retrieval.ranking import add_retrieval_options, queries_of, rank_queries
+from ddro.corpora.judgements import read_queries
+from ddro.retrieval.ranking import add_retrieval_options, rank_queries
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +21,18 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     shard, shards = shard_of(arguments.shard)
-    run_table, timing = rank_queries(arguments, queries_of(arguments)[shard - 1 :: shards])
+    queries = read_queries(arguments.queries, arguments.split)[shard - 1 :: shards]
+    run_table, timing = rank_queries(
+        queries,
+        model=arguments.model,
+        trie=arguments.trie,
+        docids=arguments.docids,
+        beams=arguments.beams,
+        length_penalty=arguments.length_penalty,
+        max_query_tokens=arguments.max_query_tokens,
+        precision=arguments.precision,
+        memory_mib=arguments.memory_mib,
+    )
     write_table(run_table, arguments.output_run, tables.RUN, ["qid", "docno"])
     write_json(timing, arguments.output_timing)
 

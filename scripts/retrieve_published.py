@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, progress, run
+from ddro.core.command import UserError, log, run
 from ddro.core.files import read_json, write_table
 
 
@@ -25,16 +25,22 @@ def parser() -> argparse.ArgumentParser:
         help="a docid's score is divided by length^this: 0 or 1 (default: 1, the authors' evaluation)",
     )
     options.add_argument("--max-query-tokens", type=int, default=64, help="a query is cut to this length (default: 64)")
-    options.add_argument("--batch-size", type=int, default=32, help="queries decoded together (default: 32)")
+    options.add_argument(
+        "--memory-mib", type=int, default=2048, help="how much the queries of a batch may take (default: %(default)s)"
+    )
     options.add_argument("--output", type=Path, required=True, help="folder of run, queries, qrels and corpus")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
+    import torch
+    from transformers import AutoModelForSeq2SeqLM
 
+    from ddro.docids.trie import DocidTrie
     from ddro.models.hub import mismatches, read_docids, read_test_set, weight_shapes
-    from ddro.models.t5 import be_quiet
+    from ddro.models.t5 import be_quiet, note_whether_tied
+    from ddro.retrieval.ranking import rank_in_batches
     from ddro.retrieval.runs import write_trec
 
     be_quiet()
@@ -46,10 +52,31 @@ def main(arguments: argparse.Namespace) -> None:
             f"{arguments.model}, {arguments.docids} and {arguments.tests} don't fit: {'; '.join(problems)}."
         )
     log.info("%d documents, %d queries; model, docids and test set fit", len(docids), len(tests))
+    without_docid = sorted({line.docno for line in tests} - docids.keys())
+    if without_docid:
+        count = sum(line.docno not in docids for line in tests)
+        log.warning("%d of %d queries can only miss: their document has no docid here", count, len(tests))
 
+    model = AutoModelForSeq2SeqLM.from_pretrained(
+        arguments.model, use_safetensors=True, local_files_only=True, dtype=torch.float32
+    )
+    note_whether_tied(model)
+    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
     docnos = list(docids)
     qids = [str(number) for number in range(1, len(tests) + 1)]
-    table = rankings(arguments, docids, tests, qids)
+    longest = arguments.max_query_tokens
+    table, _ = rank_in_batches(
+        model,
+        DocidTrie.build([list(tokens) for tokens in docids.values()]),
+        docnos,
+        qids,
+        [ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]] for ids in (line.input_ids for line in tests)],
+        beams=arguments.beams,
+        length_penalty=arguments.length_penalty,
+        max_query_tokens=longest,
+        memory_mib=arguments.memory_mib,
+    )
+    docnos += without_docid
     write_trec(table, arguments.output / "run.trec.gz", arguments.tag)
     for name, schema, columns in (
         (
@@ -61,36 +88,6 @@ def main(arguments: argparse.Namespace) -> None:
         ("corpus", tables.CORPUS, [docnos, *[[""] * len(docnos)] * 3, [0] * len(docnos)]),
     ):
         write_table(pa.table(columns, schema=schema), arguments.output / f"{name}.parquet", schema)
-
-
-def rankings(arguments, docids, tests, qids):  # noqa: ANN001, ANN201 - as main has them
-    """The run as `tables.RUN`, in the order of the test set."""
-    import pyarrow as pa
-    import torch
-    from transformers import AutoModelForSeq2SeqLM
-
-    from ddro.docids.trie import DocidTrie
-    from ddro.models.t5 import note_whether_tied
-    from ddro.retrieval.beam_search import rank_documents
-    from ddro.retrieval.runs import ranking_rows
-
-    model = AutoModelForSeq2SeqLM.from_pretrained(
-        arguments.model, use_safetensors=True, local_files_only=True, dtype=torch.float32
-    )
-    note_whether_tied(model)
-    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    trie, docnos = DocidTrie.build([list(tokens) for tokens in docids.values()]), list(docids)
-    rows = []
-    with progress(total=len(tests), description="retrieve", unit="queries") as bar:
-        for first in range(0, len(tests), arguments.batch_size):
-            batch = [line.input_ids for line in tests[first : first + arguments.batch_size]]
-            longest = arguments.max_query_tokens
-            cut = [ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]] for ids in batch]
-            found = rank_documents(model, trie, cut, arguments.beams, length_penalty=arguments.length_penalty)
-            for qid, ranking in zip(qids[first : first + len(batch)], found, strict=True):
-                rows += ranking_rows(qid, docnos, *ranking)
-            bar.update(len(batch))
-    return pa.Table.from_pylist(rows, tables.RUN)
 
 
 if __name__ == "__main__":

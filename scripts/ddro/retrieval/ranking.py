@@ -6,13 +6,18 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ddro.core import tables
 from ddro.core.command import UserError, log, progress
 from ddro.core.files import read_table
+
+if TYPE_CHECKING:  # so that --help is instant
+    from transformers import PreTrainedModel
+
+    from ddro.docids.trie import DocidTrie
 
 
 def add_retrieval_options(options: argparse.ArgumentParser) -> None:
@@ -33,27 +38,30 @@ def add_retrieval_options(options: argparse.ArgumentParser) -> None:
     )
 
 
-def queries_of(arguments: argparse.Namespace) -> list[dict[str, str]]:
-    """The queries of the split, in the order of the table.
-
-    Raises:
-        UserError: there is none.
-    """
-    queries = read_table(arguments.queries, tables.QUERIES, ["qid"]).to_pylist()
-    queries = [row for row in queries if row["split"] == arguments.split]
-    if not queries:
-        raise UserError(f"{arguments.queries}: no query of the split {arguments.split!r}.")
-    return queries
-
-
-def rank_queries(arguments: argparse.Namespace, queries: Sequence[dict[str, str]]) -> tuple[pa.Table, dict[str, Any]]:
-    """Rank documents for ``queries`` (rows of `tables.QUERIES`) by constrained beam search.
-
-    Queries of like length are decoded together, the longest first: what needs most memory shows at once if it's enough.
+def rank_queries(
+    queries: Sequence[tuple[str, str]],
+    *,
+    model: Path,
+    trie: Path,
+    docids: Path,
+    beams: int,
+    length_penalty: float,
+    max_query_tokens: int,
+    precision: str,
+    memory_mib: int,
+) -> tuple[pa.Table, dict[str, Any]]:
+    """Rank documents for ``queries`` (qid, text) with a model of ours by constrained beam search.
 
     Args:
-        arguments: the options of `add_retrieval_options`.
         queries: at least one.
+        model: its folder.
+        trie: of build_trie.
+        docids: the docid table (`tables.DOCIDS`), whose trie that is.
+        beams: docids in a ranking.
+        length_penalty: see `rank_documents`.
+        max_query_tokens: most tokens that are read of a query.
+        precision: of the model's numbers, as torch calls it.
+        memory_mib: how much the queries of a batch may take.
 
     Returns:
         the run as `tables.RUN`, in the order of the queries, and the timing: of each batch its queries and seconds,
@@ -66,48 +74,77 @@ def rank_queries(arguments: argparse.Namespace, queries: Sequence[dict[str, str]
 
     from ddro.docids.trie import DocidTrie
     from ddro.models.t5 import be_quiet, encode, load
+
+    be_quiet()
+    docnos = read_table(docids, tables.DOCIDS, ["docno"])["docno"].to_pylist()
+    loaded_trie = DocidTrie.load(trie)
+    if len(loaded_trie.documents) != len(docnos):
+        raise UserError(
+            f"{trie} is of {len(loaded_trie.documents)} documents, {docids} has {len(docnos)}. "
+            "Delete the trie and run snakemake."
+        )
+    loaded, tokenizer = load(model)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    loaded.eval().to(device, getattr(torch, precision))
+    run_table, batches = rank_in_batches(
+        loaded,
+        loaded_trie,
+        docnos,
+        [qid for qid, _ in queries],
+        encode(tokenizer, [text for _, text in queries], max_query_tokens),
+        beams=beams,
+        length_penalty=length_penalty,
+        max_query_tokens=max_query_tokens,
+        memory_mib=memory_mib,
+    )
+    return run_table, {
+        "batches": batches,
+        "beams": beams,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "model_bytes": sum(tensor.nbytes for tensor in {id(part): part for part in loaded.parameters()}.values()),
+        "precision": precision,
+        "trie_bytes": loaded_trie.nbytes,
+    }
+
+
+def rank_in_batches(
+    model: PreTrainedModel,
+    trie: DocidTrie,
+    docnos: Sequence[str],
+    qids: Sequence[str],
+    input_ids: Sequence[Sequence[int]],
+    *,
+    beams: int,
+    length_penalty: float,
+    max_query_tokens: int,
+    memory_mib: int,
+) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """The run of all queries as `tables.RUN`, in their order, and of each batch its queries and seconds.
+
+    Queries of like length are decoded together, the longest first: what needs most memory shows at once if it's enough.
+
+    Args:
+        docnos: of the documents of ``trie``.
+        input_ids: the tokens of each query, at most ``max_query_tokens``.
+    """
     from ddro.retrieval.beam_search import batch_size, rank_documents
     from ddro.retrieval.runs import ranking_rows
 
-    be_quiet()
-    docnos = read_table(arguments.docids, tables.DOCIDS, ["docno"])["docno"].to_pylist()
-    trie = DocidTrie.load(arguments.trie)
-    if len(trie.documents) != len(docnos):
-        raise UserError(
-            f"{arguments.trie} is of {len(trie.documents)} documents, {arguments.docids} has {len(docnos)}. "
-            "Delete the trie and run snakemake."
-        )
-    model, tokenizer = load(arguments.model)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model.eval().to(device, getattr(torch, arguments.precision))
-    together = batch_size(model, trie, arguments.beams, arguments.max_query_tokens, arguments.memory_mib * 2**20)
-    log.info("%d queries, %d at a time, with %d beams on %s", len(queries), together, arguments.beams, device)
-
-    encoded = encode(tokenizer, [query["text"] for query in queries], arguments.max_query_tokens)
-    by_length = sorted(range(len(queries)), key=lambda index: -len(encoded[index]))
+    together = batch_size(model, trie, beams, max_query_tokens, memory_mib * 2**20)
+    log.info("%d queries, %d at a time, with %d beams on %s", len(qids), together, beams, model.device)
+    by_length = sorted(range(len(qids)), key=lambda index: -len(input_ids[index]))
     ranked: dict[int, list[dict]] = {}
     batches = []
-    with progress(total=len(queries), description="retrieve", unit="queries") as bar:
-        for first in range(0, len(queries), together):
+    with progress(total=len(qids), description="retrieve", unit="queries") as bar:
+        for first in range(0, len(qids), together):
             start = time.perf_counter()
             batch = by_length[first : first + together]
             found = rank_documents(
-                model,
-                trie,
-                [encoded[index] for index in batch],
-                arguments.beams,
-                length_penalty=arguments.length_penalty,
+                model, trie, [input_ids[index] for index in batch], beams, length_penalty=length_penalty
             )
             for index, (documents, scores) in zip(batch, found, strict=True):
-                ranked[index] = ranking_rows(queries[index]["qid"], docnos, documents, scores)
+                ranked[index] = ranking_rows(qids[index], docnos, documents, scores)
             batches.append({"queries": len(batch), "seconds": time.perf_counter() - start})
             bar.update(len(batch))
-    run_table = pa.Table.from_pylist([row for index in range(len(queries)) for row in ranked[index]], tables.RUN)
-    return run_table, {
-        "batches": batches,
-        "beams": arguments.beams,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "model_bytes": sum(tensor.nbytes for tensor in {id(part): part for part in model.parameters()}.values()),
-        "precision": arguments.precision,
-        "trie_bytes": trie.nbytes,
-    }
+    rows = [row for index in range(len(qids)) for row in ranked[index]]
+    return pa.Table.from_pylist(rows, tables.RUN), batches

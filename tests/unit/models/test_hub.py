@@ -17,6 +17,7 @@ import retrieve_published
 from ddro.core.command import UserError
 from ddro.core.files import read_json, read_table, write_json, write_table
 from ddro.core.tables import CORPUS, DOCIDS, MEASURES, QRELS, QUERIES
+from ddro.models import hub
 from ddro.models.export import model_card, sha256
 from ddro.models.hub import TestLine, fetch, mismatches, read_docids, read_test_set, weight_shapes
 from ddro.models.t5 import extend_vocabulary, initialise_t5, load, save, train_tokenizer
@@ -198,6 +199,20 @@ def test_a_checkpoint_that_lost_its_head_stops_with_the_reason(tmp_path, exporte
             retrieve_published.parser().parse_args([*options, "--beams=4", f"--output={tmp_path}/out"])
         )
     assert not (tmp_path / "out").exists()
+
+
+def test_a_test_line_of_another_corpus_is_a_miss(tmp_path, exported, monkeypatch, caplog):
+    monkeypatch.setattr(hub, "MOST_UNMATCHED", 0.3)  # there are few lines here
+    lines = (exported / "tests.jsonl").read_text()
+    odd = json.loads(lines.splitlines()[0]) | {"query_id": 4711}  # a number, as in some files
+    (tmp_path / "tests.jsonl").write_text(f"{lines}{json.dumps(odd)}\r\n\n")
+    options = [f"--model={exported}", f"--docids={exported}/docids.txt", f"--tests={tmp_path}/tests.jsonl"]
+    retrieve_published.main(retrieve_published.parser().parse_args([*options, "--beams=4", f"--output={tmp_path}/out"]))
+    qrels = read_table(tmp_path / "out/qrels.parquet", QRELS).to_pylist()
+    assert qrels[-1] == {"qid": "4", "docno": "4711", "relevance": 1}
+    assert "4711" in read_table(tmp_path / "out/corpus.parquet", CORPUS)["docno"].to_pylist()
+    assert len(read_run(tmp_path / "out/run.trec.gz")) == 4 * 4
+    assert "1 of 4 queries can only miss" in caplog.text
 
 
 def test_weights_that_are_pickled_only_are_refused(tmp_path):

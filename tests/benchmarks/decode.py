@@ -7,6 +7,7 @@ JSON object. Weights are random, or a trained model's:
     python tests/benchmarks/decode.py --model tiny --documents 20000 --beams 20 --batch 64
     python tests/benchmarks/decode.py --docids-like tu
     python tests/benchmarks/decode.py --documents 10000000 --no-reference
+    python tests/benchmarks/decode.py --count --batch 32              # what a GPU would be asked to do, on any machine
     python tests/benchmarks/decode.py --trained results/awscli/pq/demo/sft/finetune
 """
 
@@ -23,17 +24,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import numpy as np
 import pyarrow as pa
 import torch
+from operations import counted
 from transformers import T5Config, T5ForConditionalGeneration
 
 from ddro.core import tables
 from ddro.core.files import read_table
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import be_quiet, encode, load, pad
-from ddro.retrieval import beam_search
+from ddro.retrieval import beam_search, t5_decoder
 from ddro.retrieval.t5_decoder import T5Decoder
 
 WORDS, END = 32128, 1
 SIZES = {
+    "narrow": {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 12, "num_heads": 2},  # operations don't see the width
     "tiny": {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 2, "num_heads": 4},
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
     "base": {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
@@ -55,6 +58,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--repeats", type=int, default=3, help="of which the median is taken (3)")
     options.add_argument(
         "--no-reference", action="store_true", help="ours alone: nested dicts of 10 M docids don't fit"
+    )
+    options.add_argument(
+        "--count", action="store_true", help="count the operations of a search with 12 layers, not their time"
     )
     options.add_argument("--seed", type=int, default=0)
     return options
@@ -206,6 +212,21 @@ def timed(work):
     return time.perf_counter() - start, result
 
 
+def count_operations(arguments: argparse.Namespace) -> dict[str, int]:
+    """Operations and waits of one batch, with as many logits at once as a GPU has, in full and for the best ten."""
+    t5_decoder.LOGITS = t5_decoder.COLUMNS = t5_decoder.LOGITS_ON_GPU
+    model = random_model("narrow", arguments.seed)
+    docids = pq_like if arguments.docids_like == "pq" else tu_like
+    trie = DocidTrie.build(docids(arguments.documents, np.random.default_rng(arguments.seed)))
+    ids, mask = random_queries(arguments.batch, arguments.seed)
+    counts = {"documents": arguments.documents, "beams": arguments.beams, "batch": arguments.batch}
+    for name, top_k in (("ours", None), ("top10", 10)):
+        with counted() as of_search:
+            beam_search.constrained_beam_search(model, trie, ids, mask, arguments.beams, top_k=top_k)
+        counts |= {f"{name}_operations": of_search.operations, f"{name}_waits": of_search.waits}
+    return counts
+
+
 def resident() -> int:
     """Bytes of memory that this process holds."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
@@ -215,6 +236,9 @@ def main(arguments: argparse.Namespace) -> None:
     be_quiet()
     if arguments.quick:
         arguments.model, arguments.documents, arguments.beams, arguments.batch = "tiny", 20_000, 20, 16
+    if arguments.count:
+        print(json.dumps(count_operations(arguments)))
+        return
     count = arguments.queries or arguments.batch
     generator = np.random.default_rng(arguments.seed)
     if arguments.trained:

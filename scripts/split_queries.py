@@ -9,6 +9,7 @@ import pyarrow as pa
 from ddro.core import tables
 from ddro.core.command import UserError, log, run
 from ddro.core.files import check_foreign_key, read_table, write_json, write_table
+from ddro.core.text import has_no_blanks
 from ddro.corpora.splits import Query, has_official_split, hold_out, keep_official
 
 
@@ -86,6 +87,10 @@ def main(arguments: argparse.Namespace) -> None:
     left_out["(kept) training queries with the text of a test query"] = sum(trained[text] for text in tested)
 
     kept = [query for query in judged if query.qid in splits]
+    unparted = sum(has_no_blanks(query.text) for query in kept)
+    if unparted:
+        log.warning("%d queries are in a script without blanks between words, whose phrases count as words", unparted)
+        left_out["(kept) queries in a script without blanks between words, whose phrases count as words"] = unparted
     rows = [{"qid": query.qid, "text": query.text, "split": splits[query.qid]} for query in kept]
     write_table(pa.Table.from_pylist(rows, tables.QUERIES), arguments.output_queries, tables.QUERIES, ["qid"])
     rows = [

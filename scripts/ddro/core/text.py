@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from html.parser import HTMLParser
@@ -21,13 +22,31 @@ FUNCTION_WORDS = frozenset(
 """English function words, and the words by which every usage example speaks of itself."""
 
 _WORD = re.compile(r"[^\W_]+")
+_WITHOUT_BLANKS = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+)
+"""Thai, Lao, Myanmar, Khmer, kana, Chinese characters."""
+
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 _UNSHOWN = frozenset({"script", "style"})
 
 
 def words(text: str) -> list[str]:
-    """Case-folded maximal runs of letters and digits."""
-    return _WORD.findall(text.casefold())
+    """Case-folded maximal runs of letters and digits, with the marks that combine with them (vowels, accents)."""
+    folded = text.casefold()
+    return (_WORD if folded.isascii() else _word_with_marks()).findall(folded)
+
+
+@cache
+def _word_with_marks() -> re.Pattern[str]:
+    """As `_WORD`, with Unicode's marks (M) and the two joiners, which stand within words, behind a letter or digit."""
+    marks = "".join(chr(code) for code in range(0x300, 0x1F000) if unicodedata.category(chr(code)).startswith("M"))
+    return re.compile(f"[^\\W_](?:[^\\W_]|[{re.escape(marks)}\u200c\u200d])*")
+
+
+def has_no_blanks(text: str) -> bool:
+    """Whether something of it is in a script that puts no blanks between words: then `words` are phrases."""
+    return bool(_WITHOUT_BLANKS.search(text))
 
 
 def content_stems(text: str) -> frozenset[str]:

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from ddro.core.command import UserError
 from ddro.core.files import check_table, open_in_parts, whole
+from ddro.core.lines import unquoted
 from ddro.core.tables import DOCUMENTS, PSEUDO_QUERIES
 
 BLOCK = 1024
@@ -201,20 +202,29 @@ def sampled_rows(total: int, size: int) -> np.ndarray:
     return chosen
 
 
+def _positions(docnos: Sequence[str]) -> dict[str, int]:
+    """The row of each docno, and of its lower case, unless that is of several."""
+    times = Counter(docno.lower() for docno in docnos)
+    lower = {docno.lower(): row for row, docno in enumerate(docnos) if times[docno.lower()] == 1}
+    return lower | {docno: row for row, docno in enumerate(docnos)}
+
+
 def published_queries(
     lines: Iterable[str], docnos: Sequence[str], per_document: int, counts: Counter[str]
 ) -> list[list[str]]:
     """The first ``per_document`` queries of each document from lines ``[docno]<TAB>text``, brackets or none.
 
+    Docnos there may be in lower case; a text may be quoted as in csv, which doubled quotes in it tell.
+
     ``counts`` gets the numbers of what was left out: lines without a tab, without text, of documents that aren't in
     the corpus, beyond ``per_document``.
     """
-    position = {docno: row for row, docno in enumerate(docnos)}
+    position = _positions(docnos)
     queries: list[list[str]] = [[] for _ in docnos]
     for line in lines:
         docno, tab, text = line.partition("\t")
         row = position.get(docno.strip().removeprefix("[").removesuffix("]"))
-        text = " ".join(text.split())
+        text = " ".join((unquoted(text) if '""' in text else text).split())
         if not tab:
             counts["lines_without_tab"] += 1
         elif not text:

@@ -28,6 +28,10 @@ from ddro.core.files import whole
 from ddro.docids.tokens import docid_token
 from ddro.models.frozen_encoder import SPECIAL_TOKENS, FrozenEncoderT5
 
+_IN_WORDS = r"\p{M}\x{200C}\x{200D}"
+_BETWEEN_WORDS = rf"(?:[^\p{{L}}\p{{N}}{_IN_WORDS}]|(?<![\p{{L}}\p{{N}}{_IN_WORDS}])[{_IN_WORDS}])+"
+"""All but letters, digits, and the marks and joiners behind them, as `ddro.core.text.words` has it."""
+
 PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
 TOKENS = pa.list_(pa.int32())
 TEXTS_AT_A_TIME = 1024
@@ -54,7 +58,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTok
             normalizers.NFKC(),
             normalizers.Replace(Regex(r"(?<=\p{Ll})(?=\p{Lu})"), " "),
             normalizers.Lowercase(),
-            normalizers.Replace(Regex(r"[^\p{L}\p{N}]+"), " "),
+            normalizers.Replace(Regex(_BETWEEN_WORDS), " "),
             normalizers.Strip(),
         ]
     )

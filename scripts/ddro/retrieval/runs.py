@@ -188,7 +188,7 @@ def _falling(query: np.ndarray, score: np.ndarray, docnos: pa.ChunkedArray) -> n
 
 
 def _read_trec(path: Path) -> pa.Table:
-    content = _read_bytes(path)
+    content = _read_bytes(path).removeprefix(b"\xef\xbb\xbf")
     names = ["qid", "iteration", "docno", "rank", "score", "tag"]
     try:  # the common form, a hundred times as fast as the loop below
         table = csv.read_csv(
@@ -208,13 +208,16 @@ def _read_trec(path: Path) -> pa.Table:
         pass
     columns: dict[str, list] = {name: [] for name in RUN.names}
     try:
-        lines = content.decode("utf-8").splitlines()
+        text = content.decode("utf-8").rstrip()
+        lines = text.split("\n") if text else []
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not a whole text file ({error}). Delete it and run its rule again.") from error
     for number, line in enumerate(lines, start=1):
         try:
             qid, _, docno, rank, score, _ = line.split()
             values = {"qid": qid, "docno": docno, "rank": int(rank), "score": float(score)}
+            if not abs(values["rank"]) < 2**31:
+                raise ValueError("a rank of more than 32 bits")
         except ValueError as error:
             raise UserError(f"{path}:{number}: expected qid Q0 docno rank score tag, found {line[:80]!r}.") from error
         for name, value in values.items():

@@ -101,6 +101,9 @@ def words_of_most_weight(texts: Sequence[str], count: int) -> Iterator[str]:
 
     tf-idf as scikit-learn computes it: raw term counts times ln((1 + n) / (1 + df)) + 1. Function words are no terms.
     """
+    if not any(map(_terms, texts)):  # which scikit-learn refuses
+        yield from [""] * len(texts)
+        return
     vectorizer = TfidfVectorizer(analyzer=_terms, norm=None)
     weights = vectorizer.fit_transform(texts)
     names = vectorizer.get_feature_names_out()

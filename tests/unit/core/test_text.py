@@ -7,6 +7,7 @@ from ddro.core.text import (
     content_stems,
     first_sentence,
     fraction_of_hash,
+    has_no_blanks,
     html_to_text,
     jaccard,
     words,
@@ -17,6 +18,19 @@ def test_words_are_case_folded_runs_of_letters_and_digits():
     assert words("To create_an OTA-update (v2), straße!") == ["to", "create", "an", "ota", "update", "v2", "strasse"]
     assert words(" _-. ") == []
     assert words("日本 語") == ["日本", "語"]
+
+
+def test_marks_belong_to_their_words():
+    assert words("हिन्दी भाषा, தமிழ் மொழி") == ["हिन्दी", "भाषा", "தமிழ்", "மொழி"]
+    assert words("كَتَبَ؛ cafe\u0301 ❤\ufe0f 1.") == ["كَتَبَ", "cafe\u0301", "1"]
+    assert words("می\u200cخواهم") == ["می\u200cخواهم"]
+
+
+def test_scripts_without_blanks_between_words():
+    assert [has_no_blanks(text) for text in ("ภาษาไทย", "日本語", "ひらがな", "한국어 말", "हिन्दी", "a b")] == [
+        *[True] * 3,
+        *[False] * 3,
+    ]
 
 
 def test_content_stems_leave_out_function_words_and_inflection():

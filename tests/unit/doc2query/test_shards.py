@@ -4,6 +4,7 @@ import gzip
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -243,3 +244,10 @@ def test_a_published_file_of_something_else_is_refused(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         read(tmp_path, tmp_path / "published.tsv", tmp_path / "all.parquet")
     assert not (tmp_path / "all.parquet").exists()
+
+
+def test_published_docnos_in_lower_case_and_quoted_texts():
+    docnos, counts = ["D1", "d2", "D2", "Xa", "xA"], Counter()
+    lines = ["[d1]\ta", '[d1]\t"what is ""b"""', '[D1]\t"c"', "d2\td", "D2\te", "[xa]\tf", "[xA]\tg"]
+    assert shards.published_queries(lines, docnos, 9, counts) == [["a", 'what is "b"', '"c"'], ["d"], ["e"], [], ["g"]]
+    assert counts == {"lines_of_other_documents": 1}

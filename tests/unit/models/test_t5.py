@@ -142,3 +142,10 @@ def test_a_tokenizer_goes_on_reading_in_lower_case_once_it_is_saved(tmp_path):
         assert tokenizer("River RIVER <docid_0>").input_ids == [1, 1, 3]
         tokenizer.save_pretrained(tmp_path)
         tokenizer = load_tokenizer(tmp_path)
+
+
+def test_marks_stay_with_their_letters_and_stray_ones_go():
+    tokenizer = train_tokenizer(["हिन्दी भाषा"] * 9, 60)
+    normalise = tokenizer.backend_tokenizer.normalizer.normalize_str
+    assert normalise("हिन्दी, भाषा!") == "हिन्दी भाषा"
+    assert normalise("❤\ufe0f a 👨\u200d👩 b") == "a b"

@@ -67,7 +67,6 @@ def test_queries_may_alternate():
         ("q Q0 d 1 0.5 tag more", ":2: expected"),
         ("q Q0 d first 0.5 tag", ":2: expected"),
         ("q Q0 d 1 high tag", ":2: expected"),
-        ("", ":2: expected"),
         ("q Q0 d 1 nan tag", ":2: .*score is nan"),
         ("q Q0 d 1 inf tag", ":2: .*score is inf"),
         ("p Q0 a 2 0.5 tag", ":2: qid 'p', docno 'a': .*already"),
@@ -179,3 +178,12 @@ def test_a_bad_run_is_not_written(tmp_path):
     with pytest.raises(UserError, match="tag"):
         write_trec(RUN_OF_LINES, tmp_path / "run.trec.gz", "my run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mark_before_a_run_and_blank_lines_behind_it_are_no_data(tmp_path):
+    path = tmp_path / "run.trec"
+    path.write_bytes(b"\xef\xbb\xbfq1 Q0 d1 1 2.0 t\r\nq1 Q0 d2 2 1.0 t\r\n\r\n\n")
+    assert read_run(path)["qid"].to_pylist() == ["q1", "q1"]
+    path.write_text("q1 Q0 d1 99999999999999999999 2.0 t\n")
+    with pytest.raises(UserError, match="run.trec:1: expected qid Q0 docno rank score tag"):
+        read_run(path)

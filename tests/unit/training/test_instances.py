@@ -166,3 +166,7 @@ def test_few_subwords_or_one_alone_make_no_instance(text, made):
     texts = [text, "ocean", "ocean", "ocean"]
     first, *others = sampled_subwords(authors_tokenizer("words"), list("abcd"), texts, count=20, max_tokens=30)
     assert (first is not None) == made and others == [None] * 3
+
+
+def test_texts_without_a_content_word_have_no_terms():
+    assert list(words_of_most_weight(["the who", "", "?"], 5)) == ["", "", ""]

@@ -52,14 +52,23 @@ def build_index(documents: Iterable[tuple[str, str]], folder: Path, threads: int
     java = start_java()
     # A quarter of the heap, whatever its size: Anserini's default of 4 GiB can exceed all of it.
     buffer = java("java.lang.Runtime").getRuntime().maxMemory() // 4 // 2**20
+    folder = folder.absolute()  # Java's own working directory is spelt in the locale
     options = ["-index", str(folder), "-storePositions", "-storeDocvectors", "-storeRaw", "-memoryBuffer", str(buffer)]
     required = ["-input", "", "-collection", "JsonCollection", "-threads", str(threads)]
-    indexer = java("io.anserini.index.SimpleIndexer")(options + required)
+    from jnius import JavaException
+
+    unwritable = f"{folder}: Java can't write there. Choose a path of ASCII letters."
+    try:
+        indexer = java("io.anserini.index.SimpleIndexer")(options + required)
+    except JavaException as error:
+        raise UserError(f"{unwritable} ({error.innermessage})") from error
     added = 0
     documents = iter(documents)
     while batch := list(islice(documents, DOCUMENTS_A_CALL)):
         added += indexer.addRawDocuments([json.dumps({"id": docno, "contents": text}) for docno, text in batch])
     indexer.close(True)  # merged into one segment; this method swallows errors, so look at what it made
+    if added and not list(folder.glob("segments_*")):
+        raise UserError(unwritable)
     with_text = Searcher(folder, k1=0.9, b=0.4).n_documents if added else 0
     if with_text != added:
         raise UserError(f"{folder}: {added} documents were added but the index holds {with_text}. Is the disk full?")
@@ -79,6 +88,7 @@ class Searcher:
     def __init__(self, folder: Path, k1: float, b: float) -> None:
         """Open the index in ``folder``; a `UserError` says that there is none, or that k1 or b is out of bounds."""
         java = start_java()
+        folder = folder.absolute()
         from jnius import JavaException
 
         try:
@@ -155,6 +165,7 @@ def start_java() -> Callable[[str], Any]:
 
     home, release, modules = find_java()
     os.environ["JAVA_HOME"] = str(home)
+    os.environ["LC_ALL"] = "C.UTF-8"  # Java spells the names of files in the locale that it finds when it starts
     jnius_config.set_classpath(str(anserini_jar()))
     jnius_config.set_options(*java_options(release, modules))
     # Before any import of pyserini: it would ask for the vector module, which stops a Java without it, but accepts

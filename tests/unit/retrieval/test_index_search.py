@@ -1,5 +1,6 @@
 """The scripts index_bm25 and search_bm25, on a corpus whose scores are computed by hand."""
 
+import os
 import subprocess
 import sys
 
@@ -37,9 +38,9 @@ def write_queries(path, queries):
     write_table(pa.Table.from_pylist(rows, QUERIES), path, QUERIES)
 
 
-def start(root, name, *options):
+def start(root, name, *options, **where):
     return subprocess.run(
-        [sys.executable, root / "scripts" / name, *options], capture_output=True, text=True, timeout=120
+        [sys.executable, root / "scripts" / name, *options], capture_output=True, text=True, timeout=120, **where
     )
 
 
@@ -213,3 +214,16 @@ def test_a_query_without_text_is_named(tmp_path):
     write_queries(tmp_path / "queries.parquet", [("q1", "alpha", "test"), ("q2", " \t", "test")])
     with pytest.raises(UserError, match=r"query 'q2' has no text \(1 such queries\)"):
         search(tmp_path, "out")
+
+
+def test_a_path_that_the_locale_cannot_spell(root, folder, tmp_path):
+    here = tmp_path / "José"
+    here.mkdir()
+    where = {"cwd": here, "env": os.environ | {"LC_ALL": "C"}}
+    indexed = start(root, "index_bm25.py", "--corpus", folder / "corpus.parquet", "--output", "index", **where)
+    assert indexed.returncode == 0, indexed.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["José"]
+    options = ["--split", "test", "--k1", "0.9", "--b", "0.4", "--index", "index", "--output", "run.parquet"]
+    searched = start(root, "search_bm25.py", *options, "--queries", folder / "queries.parquet", **where)
+    assert searched.returncode == 0, searched.stderr
+    assert set(read_table(here / "run.parquet", RUN)["qid"].to_pylist()) == {"q1", "q2"}

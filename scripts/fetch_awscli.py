@@ -38,7 +38,13 @@ def main(arguments: argparse.Namespace) -> None:
     collection.left_out = left_out
     collection.queries = {need.qid: (need.text, need.kind) for need in needs}
     collection.judgements = {(need.qid, docno): 1 for need in needs for docno in need.docnos}
-    collection.write(arguments, "built in", {document.docno for document in documents})
+    collection.write(
+        arguments.output,
+        arguments.report,
+        "built in",
+        {document.docno for document in documents},
+        expected=arguments.expected,
+    )
 
 
 if __name__ == "__main__":

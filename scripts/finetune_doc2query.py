@@ -6,7 +6,7 @@ from pathlib import Path
 from ddro.core import tables
 from ddro.core.command import log, run
 from ddro.core.files import read_table
-from ddro.training.arguments import add_training_options
+from ddro.training.arguments import TrainingSettings, add_training_options
 
 
 def parser() -> argparse.ArgumentParser:
@@ -63,8 +63,10 @@ def main(arguments: argparse.Namespace) -> None:
         return instance_dataset(documents.take([row for row, _ in found]), [row for _, row in found])
 
     train, validation = pairs("train"), pairs("validation")
-    checkpoints = Checkpoints(arguments.output, identity(__file__, arguments))
-    settings = trainer_arguments(arguments, checkpoints.folder, warmup=arguments.warmup_share, best="eval_loss")
+    checkpoints = Checkpoints(arguments.output, identity(__file__, vars(arguments)))
+    settings = trainer_arguments(
+        TrainingSettings.of(vars(arguments)), checkpoints.folder, warmup=arguments.warmup_share, best="eval_loss"
+    )
     trainer = SftTrainer(
         model,
         TrainingArguments(**settings),

@@ -7,7 +7,7 @@ from ddro.core import tables
 from ddro.core.command import UserError, log, run
 from ddro.core.files import read_table
 from ddro.core.text import content_stems, first_sentence
-from ddro.corpora.judgements import MadeQuery, add_tables_options, write_with
+from ddro.corpora.judgements import MadeQuery, add_tables_options, write_with_made_queries
 
 LEAST_WORDS = 2
 """Content words that a text must have to be a query."""
@@ -31,7 +31,14 @@ def main(arguments: argparse.Namespace) -> None:
     quoted = [query for query in texts if len(content_stems(query.text)) >= LEAST_WORDS]
     if not quoted:
         raise UserError(f"{arguments.corpus}: no title and no first sentence has {LEAST_WORDS} content words.")
-    write_with(arguments, quoted, "documents")
+    write_with_made_queries(
+        quoted,
+        "documents",
+        queries=arguments.queries,
+        qrels=arguments.qrels,
+        output_queries=arguments.output_queries,
+        output_qrels=arguments.output_qrels,
+    )
     log.info("%d queries of %d documents", len(quoted), corpus.num_rows)
     log.info("%d titles and sentences with fewer than %d content words", len(texts) - len(quoted), LEAST_WORDS)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from ddro.core import tables
 from ddro.core.command import UserError, log, run
 from ddro.core.files import read_table
-from ddro.corpora.judgements import MadeQuery, add_tables_options, write_with
+from ddro.corpora.judgements import MadeQuery, add_tables_options, write_with_made_queries
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,7 +25,14 @@ def main(arguments: argparse.Namespace) -> None:
     ]
     if not made:
         raise UserError(f"{arguments.pseudo_queries}: holds no query, so nothing would train.")
-    write_with(arguments, made, "train")
+    write_with_made_queries(
+        made,
+        "train",
+        queries=arguments.queries,
+        qrels=arguments.qrels,
+        output_queries=arguments.output_queries,
+        output_qrels=arguments.output_qrels,
+    )
     log.info("%d pseudo queries train", len(made))
 
 

@@ -32,7 +32,13 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError(f"{arguments.corpus}: holds no document.")
     judged = {path.stem: list(read_qrels(collection.lines(path), texts, kept)) for path in arguments.qrels}
     judge(collection, texts, judged)
-    collection.write(arguments, f"own folder, judged: {', '.join(judged)}", kept)
+    collection.write(
+        arguments.output,
+        arguments.report,
+        f"own folder, judged: {', '.join(judged)}",
+        kept,
+        expected=arguments.expected,
+    )
 
 
 def write_documents(collection: Collection, path: Path, output: Path) -> set[str]:

@@ -44,7 +44,13 @@ def main(arguments: argparse.Namespace) -> None:
     judge(collection, texts, judged)
     documents = next(iter(parts.values()))
     kept = write_documents(collection, documents, arguments.output)
-    collection.write(arguments, f"ir_datasets {arguments.id}, judged: {', '.join(judged)}", kept)
+    collection.write(
+        arguments.output,
+        arguments.report,
+        f"ir_datasets {arguments.id}, judged: {', '.join(judged)}",
+        kept,
+        expected=arguments.expected,
+    )
 
 
 def find_parts(name: str) -> dict[str, Any]:

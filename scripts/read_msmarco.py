@@ -41,7 +41,14 @@ def main(arguments: argparse.Namespace) -> None:
     kept = wanted & known
     if not kept:
         raise UserError(f"{arguments.documents}: holds none of the {len(wanted)} judged documents.")
-    collection.write(arguments, "documents with a judged training query", kept, known)
+    collection.write(
+        arguments.output,
+        arguments.report,
+        "documents with a judged training query",
+        kept,
+        known,
+        expected=arguments.expected,
+    )
 
 
 def read_queries(collection: Collection, path: Path, kind: str) -> None:

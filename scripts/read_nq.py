@@ -54,7 +54,13 @@ def main(arguments: argparse.Namespace) -> None:
                 collection.judgements[example.qid, docno] = 1
         if not collection.queries:
             raise UserError(f"{arguments.train}: no question was found. Is it the right file?")
-    collection.write(arguments, f"by {arguments.by}, dev {arguments.dev_queries}", kept)
+    collection.write(
+        arguments.output,
+        arguments.report,
+        f"by {arguments.by}, dev {arguments.dev_queries}",
+        kept,
+        expected=arguments.expected,
+    )
 
 
 def read_examples(collection: Collection, path: Path) -> Iterator[Example]:

@@ -8,7 +8,12 @@ import pyarrow as pa
 from ddro.core import tables
 from ddro.core.command import UserError, log, run
 from ddro.core.files import check_foreign_key, read_table
-from ddro.training.arguments import add_optimizer_options, add_training_options, add_validation_options
+from ddro.training.arguments import (
+    TrainingSettings,
+    add_optimizer_options,
+    add_training_options,
+    add_validation_options,
+)
 
 BEST = {"mrr@10": "eval_mrr@10", "loss": "eval_loss", "reward_accuracy": "eval_rewards/accuracies"}
 
@@ -50,7 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.training.validation import validation_retrieval
 
     be_quiet()
-    checkpoints = Checkpoints(arguments.output, identity(__file__, arguments))
+    checkpoints = Checkpoints(arguments.output, identity(__file__, vars(arguments)))
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
     model, tokenizer = load(arguments.initial, dropout_rate=0.0)
     largest = max(map(max, docids["tokens"].to_pylist()))
@@ -74,7 +79,7 @@ def main(arguments: argparse.Namespace) -> None:
     validation = read_pairs(arguments.validation_negatives, arguments, docids, queries)
     size = group_size(arguments.batch_size, train)
     settings = trainer_arguments(
-        arguments,
+        TrainingSettings.of(vars(arguments)),
         checkpoints.folder,
         warmup=arguments.warmup_steps,
         best=BEST[arguments.keep],

@@ -8,7 +8,12 @@ import pyarrow as pa
 from ddro.core import tables
 from ddro.core.command import UserError, log, run
 from ddro.core.files import check_foreign_key, read_table
-from ddro.training.arguments import add_optimizer_options, add_training_options, add_validation_options
+from ddro.training.arguments import (
+    TrainingSettings,
+    add_optimizer_options,
+    add_training_options,
+    add_validation_options,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,7 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     be_quiet()
     set_seed(arguments.seed)
-    checkpoints = Checkpoints(arguments.output, identity(__file__, arguments))
+    checkpoints = Checkpoints(arguments.output, identity(__file__, vars(arguments)))
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
     instances = pa.concat_tables([read_instances(path, arguments, docids) for path in arguments.instances])
     log.info("%d instances, of %s", instances.num_rows, " and ".join([*arguments.replay, arguments.stage]))
@@ -86,7 +91,9 @@ def main(arguments: argparse.Namespace) -> None:
     )
     keep_states(model, [*instances["input_ids"].to_pylist(), *retrieval.input_ids], checkpoints.folder / "states.npy")
     best = MRR if arguments.keep == "best" else None
-    settings = trainer_arguments(arguments, checkpoints.folder, warmup=arguments.warmup_share, best=best)
+    settings = trainer_arguments(
+        TrainingSettings.of(vars(arguments)), checkpoints.folder, warmup=arguments.warmup_share, best=best
+    )
     trainer = SftTrainer(
         model,
         TrainingArguments(**settings),

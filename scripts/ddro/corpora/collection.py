@@ -61,18 +61,21 @@ class Collection:
 
     def write(
         self,
-        arguments: argparse.Namespace,
+        output: Path,
+        report: Path,
         variant: str,
         kept: Container[str],
         known: Container[str] | None = None,
+        expected: Iterable[tuple[str, int]] = (),
     ) -> None:
         """Write queries, judgements and the report.
 
         Args:
-            arguments: has the options of `add_options`.
+            output: the folder of the tables; ``report``: the JSON file.
             variant: which of the published or possible forms of the data set this is, for the table of results.
             kept: the docnos that were written.
             known: the docnos that the source has, as far as they were looked for (default: those kept).
+            expected: published counts by name.
 
         Raises:
             UserError: too many judgements of documents or queries that are not there.
@@ -104,8 +107,8 @@ class Collection:
                 "set allows more."
             )
         self.left_out += unknown
-        _write_columns(arguments.output / "queries.parquet", RAW_QUERIES, ["qid"], self._query_columns())
-        _write_columns(arguments.output / "qrels.parquet", QRELS, ["qid", "docno"], columns)
+        _write_columns(output / "queries.parquet", RAW_QUERIES, ["qid"], self._query_columns())
+        _write_columns(output / "qrels.parquet", QRELS, ["qid", "docno"], columns)
         kinds = Counter(kind for _, kind in self.queries.values())
         found = {"documents": len(kept), "queries": len(self.queries), "qrels": len(columns[0])}
         found |= {f"{kind}_queries": count for kind, count in sorted(kinds.items())}
@@ -113,12 +116,12 @@ class Collection:
             {
                 "variant": variant,
                 "found": found,
-                "expected": compare(arguments.expected, found),
+                "expected": compare(expected, found),
                 "left_out": dict(+self.left_out),
                 "noted": dict(+self.noted),
                 "files": [source.report() for source in self.sources],
             },
-            arguments.report,
+            report,
         )
         log.info("%s: %s", variant, ", ".join(f"{count} {name}" for name, count in found.items()))
         for reason, count in sorted((+self.left_out).items()):

@@ -88,29 +88,32 @@ class MadeQuery(NamedTuple):
 
 
 def add_tables_options(options: argparse.ArgumentParser) -> None:
-    """Add the tables that `write_with` reads and writes."""
+    """Add the tables that `write_with_made_queries` reads and writes."""
     options.add_argument("--queries", type=Path, required=True, help="the queries that are there (Parquet)")
     options.add_argument("--qrels", type=Path, required=True, help="their judgements (Parquet)")
     options.add_argument("--output-queries", type=Path, required=True, help="both kinds of queries (Parquet)")
     options.add_argument("--output-qrels", type=Path, required=True, help="judgements of both (Parquet)")
 
 
-def write_with(arguments: argparse.Namespace, made: Sequence[MadeQuery], split: str) -> None:
+def write_with_made_queries(
+    made: Sequence[MadeQuery], split: str, *, queries: Path, qrels: Path, output_queries: Path, output_qrels: Path
+) -> None:
     """Write the queries and judgements that are there and, behind them, those of ``made``, which are of ``split``.
 
     Args:
-        arguments: the options of `add_tables_options`.
         made: the queries.
         split: of `tables.QUERY_SETS`.
+        queries: those that are there (Parquet); ``qrels``: their judgements.
+        output_queries: the table of both kinds; ``output_qrels``: their judgements.
 
     Raises:
         UserError: a table is not what it should be, or a qid stands in both.
     """
-    queries = [{"qid": query.qid, "text": query.text, "split": split} for query in made]
-    qrels = [{"qid": query.qid, "docno": query.docno, "relevance": 1} for query in made]
+    texts = [{"qid": query.qid, "text": query.text, "split": split} for query in made]
+    judgements = [{"qid": query.qid, "docno": query.docno, "relevance": 1} for query in made]
     for more, there, path, schema, key in (
-        (queries, arguments.queries, arguments.output_queries, tables.QUERIES, ["qid"]),
-        (qrels, arguments.qrels, arguments.output_qrels, tables.QRELS, ["qid", "docno"]),
+        (texts, queries, output_queries, tables.QUERIES, ["qid"]),
+        (judgements, qrels, output_qrels, tables.QRELS, ["qid", "docno"]),
     ):
         write_table(
             pa.concat_tables([read_table(there, schema, key), pa.Table.from_pylist(more, schema)]), path, schema, key

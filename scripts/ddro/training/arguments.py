@@ -1,9 +1,34 @@
-"""Options that the training scripts share."""
+"""Options that the training scripts share, and the settings that they give."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """What the options say of a training: the recipe's choices, and how many examples a device takes at a time."""
+
+    epochs: float
+    learning_rate: float
+    batch_size: int
+    schedule: str
+    weight_decay: float
+    epsilon: float
+    max_grad_norm: float
+    precision: str
+    evaluations: int
+    seed: int
+    device_batch_size: int = 0
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> TrainingSettings:
+        """Those of a script's options, which may have others."""
+        return cls(**{field.name: options[field.name] for field in fields(cls)})
 
 
 def add_training_options(options: argparse.ArgumentParser, unit: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -25,10 +24,10 @@ WHOLE = "whole"  # a checkpoint has a file of this name once all else is written
 MACHINE = ("output", "processes", "device_batch_size", "checkpoint_minutes")  # options that change no result
 
 
-def identity(script: Path | str, arguments: argparse.Namespace) -> dict[str, Any]:
+def identity(script: Path | str, options: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two runs of a script the same run: its code, its options, and the content of its inputs."""
-    options = {name: value for name, value in vars(arguments).items() if name not in MACHINE}
-    return {"code": code_hash(Path(script))} | {name: _content(value) for name, value in options.items()}
+    of_result = {name: value for name, value in options.items() if name not in MACHINE}
+    return {"code": code_hash(Path(script))} | {name: _content(value) for name, value in of_result.items()}
 
 
 def _content(value: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
@@ -31,6 +30,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from ddro.core.command import UserError, log
 from ddro.core.files import whole
 from ddro.models.t5 import save
+from ddro.training.arguments import TrainingSettings
 from ddro.training.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
 from ddro.training.checkpoints import Checkpoints, KeepCheckpoints, has_ended
 from ddro.training.cost import SPENT, GpuCost
@@ -43,7 +43,7 @@ MRR = "eval_mrr@10"
 
 
 def trainer_arguments(
-    options: argparse.Namespace,
+    options: TrainingSettings,
     folder: Path,
     *,
     warmup: float,
@@ -54,7 +54,7 @@ def trainer_arguments(
     """Arguments of `transformers.TrainingArguments` (and of TRL's `DPOConfig`) for one run.
 
     Args:
-        options: those of `add_training_options` and `add_optimizer_options`.
+        options: what the recipe and the machine say.
         folder: for checkpoints.
         warmup: steps where 1 or more, a share of all steps below 1.
         best: metric of the checkpoint to keep, or None for the last one.

@@ -1,6 +1,5 @@
 """Training that is killed, or shared by two processes, gives the weights of a run that wasn't."""
 
-import argparse
 import importlib
 import json
 import multiprocessing
@@ -279,6 +278,6 @@ def test_a_run_is_known_by_the_content_of_each_of_several_inputs(tmp_path):
     def of_contents(*texts):
         for path, text in zip(names, texts, strict=True):
             path.write_text(text)
-        return json.loads(json.dumps(identity(train_ddro.__file__, argparse.Namespace(negatives=names, beta=2.0))))
+        return json.loads(json.dumps(identity(train_ddro.__file__, {"negatives": names, "beta": 2.0})))
 
     assert of_contents("1", "2") == of_contents("1", "2") != of_contents("1", "3")

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def main(arguments: argparse.Namespace) -> None:
+def main(arguments: argparse.Namespace) -> dict[str, float]:
     from ddro.training.processes import is_first_process, use_processes
 
     use_processes(arguments.processes)
@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> None:
         if is_first_process():
             save_whole(model, tokenizer, arguments.output)
         log.info("no epochs: %s is taken as it is", arguments.model)
-        return
+        return {}
     docnos = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])["docno"]
     queries: list[list[int]] = []
 
@@ -77,7 +77,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     add_callbacks(trainer, "doc2query", checkpoint_minutes=arguments.checkpoint_minutes, patience=arguments.patience)
     train_with_checkpoints(trainer, checkpoints)
-    finish(trainer, tokenizer, "doc2query", arguments.output, checkpoints)
+    return finish(trainer, tokenizer, "doc2query", arguments.output, checkpoints)
 
 
 if __name__ == "__main__":

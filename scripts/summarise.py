@@ -1,6 +1,7 @@
 """Gather measures, significance, published numbers and cost of all experiments in one table, as CSV and to read."""
 
 import argparse
+import json
 from pathlib import Path
 
 from ddro.core.command import UserError, log, run
@@ -23,20 +24,21 @@ def parser() -> argparse.ArgumentParser:
         "--results",
         type=Path,
         required=True,
-        help="folder of the results; read are its DATASET/{data,split}_report.json, "
-        "DATASET/DOCID/RECIPE/metrics/{SYSTEM,comparison}.test.json, the runs/*.timing.json beside them, the trained "
-        "models' logs and the .tsv files of its benchmarks/ as far as they are there",
+        help="folder of the results; read are its DATASET/{data,split}_report.json, DATASET/bm25/index, and "
+        "DATASET/DOCID/RECIPE/metrics/{SYSTEM,comparison}.test.json with the runs/SYSTEM.test.timing.json beside it",
     )
     options.add_argument(
         "--experiments", type=experiment, nargs="+", required=True, metavar="DATASET/DOCID/RECIPE", help="in this order"
     )
-    for system in ("sft", "ddro"):
-        options.add_argument(
-            f"--{system}-recipes",
-            nargs="+",
-            metavar="RECIPE",
-            help=f"which recipe has trained the {system} model of each experiment (default: its own)",
-        )
+    options.add_argument(
+        "--costs", type=Path, nargs="+", required=True, metavar="JSON", help="cost files of the jobs, below its costs/"
+    )
+    options.add_argument(
+        "--costs-by-system",
+        type=json.loads,
+        required=True,
+        help='which of them made a ranking, from 0 on (JSON: {"DATASET/DOCID/RECIPE": {"SYSTEM": [0, 1]}})',
+    )
     options.add_argument("--expected", type=Path, required=True, help="published results (YAML)")
     options.add_argument("--output-csv", type=Path, required=True, help="one row per experiment and system")
     options.add_argument("--output-markdown", type=Path, required=True, help="the same and the stages, for a terminal")
@@ -47,23 +49,19 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     """Read the small files of each experiment and write the three summaries."""
     from ddro.evaluation.published import differences, published_result, read_expected
-    from ddro.report.costs import stage_times
+    from ddro.report.costs import read_cost
     from ddro.report.data_sets import data_tables
     from ddro.report.html import to_html, to_markdown
     from ddro.report.summary import correct, summary_row, tables, to_csv
 
     expected = read_expected(arguments.expected)
-    rows, all_times, published, slices = [], [], {}, {}
-    reports = {}
-    own = [name.split("/")[2] for name in arguments.experiments]
-    makers = zip(arguments.sft_recipes or own, arguments.ddro_recipes or own, strict=True)
-    for name, (sft, ddro) in zip(arguments.experiments, makers, strict=True):
+    costs = [read_cost(path, arguments.results / "costs") for path in arguments.costs]
+    rows, published, slices, reports = [], {}, {}, {}
+    for name in arguments.experiments:
         dataset, docid, _ = name.split("/")
         paths = (arguments.results / dataset / f"{part}_report.json" for part in ("data", "split"))
         reports[dataset] = tuple(read_result(path) for path in paths)
         folder = arguments.results / name / "metrics"
-        times = stage_times(arguments.results, name, {"sft": sft, "ddro": ddro})
-        all_times += times
         variant = reports[dataset][0]["variant"]
         comparison = read_result(folder / "comparison.test.json")
         for system in comparison["systems"]:
@@ -72,8 +70,9 @@ def main(arguments: argparse.Namespace) -> None:
             theirs = published_result(expected, dataset, docid, system)
             try:
                 beside = differences(metrics["groups"]["all"], theirs, expected["bounds"])
-                cost = efficiency(arguments.results, name, system)
-                rows.append(summary_row(name, variant, system, metrics, comparison, beside, cost, times))
+                speed = efficiency(arguments.results, name, system)
+                own = [costs[number] for number in arguments.costs_by_system[name][system]]
+                rows.append(summary_row(name, variant, system, metrics, comparison, beside, speed, own))
                 slices[name, system] = metrics["slices"]
             except (KeyError, TypeError) as error:
                 raise UserError(
@@ -82,11 +81,10 @@ def main(arguments: argparse.Namespace) -> None:
             if beside:
                 published[name, system] = beside
                 log.info("%s %s: %s", name, system, ", ".join(f"{line.measure} {line.verdict}" for line in beside))
-    missing = sum(time.seconds is None for time in dict.fromkeys(all_times))
-    log.info("%d experiments, %d rows; %d stages without a time", len(arguments.experiments), len(rows), missing)
+    log.info("%d experiments, %d rows, %d jobs", len(arguments.experiments), len(rows), len(costs))
 
     rows = correct(rows)
-    shown = [*tables(rows, published, slices, all_times), *data_tables(reports)]
+    shown = [*tables(rows, published, slices, costs), *data_tables(reports)]
     for path, text in (
         (arguments.output_csv, to_csv(rows)),
         (arguments.output_markdown, to_markdown(HEADING, shown)),
@@ -97,17 +95,15 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def efficiency(results: Path, experiment: str, system: str) -> dict[str, int | float | str]:
-    """Read the speed and size of a retrieval, or the size of Lucene's index; nothing where it isn't there."""
+    """Read the speed and size of a retrieval, or the size of Lucene's index."""
     of_dataset = results / experiment.split("/")[0] / system
     of_model = results / experiment / f"runs/{system}.test.timing.json"
     timing = of_dataset / "test.timing.json" if system == "dense" else of_model
     if system in ("bm25", "doct5query"):
         files = (of_dataset / "index").glob("**/*")
         size = sum(file.stat().st_size for file in files if file.is_file())
-        return {"index_mib": size / 2**20} if size else {}
-    if not timing.is_file():
-        return {}
-    found = read_json(timing)
+        return {"index_mib": size / 2**20}
+    found = read_result(timing)
     sizes = {f"{name}_mib": found[f"{key}_bytes"] / 2**20 for name, key in (("index", "trie"), ("model", "model"))}
     percentiles = {f"ms_{name}": found["ms_per_query"][name] for name in ("median", "p95")}
     return {name: found[name] for name in ("beams", "queries_per_s", "device")} | sizes | percentiles

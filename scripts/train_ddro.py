@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def main(arguments: argparse.Namespace) -> None:
+def main(arguments: argparse.Namespace) -> dict[str, float]:
     from ddro.training.processes import use_processes
 
     use_processes(arguments.processes)
@@ -112,7 +112,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     add_callbacks(trainer, "ddro", checkpoint_minutes=arguments.checkpoint_minutes, patience=arguments.patience)
     train_with_checkpoints(trainer, checkpoints)
-    finish(trainer, tokenizer, "ddro", arguments.output, checkpoints)
+    return finish(trainer, tokenizer, "ddro", arguments.output, checkpoints)
 
 
 def read_pairs(path: Path, arguments: argparse.Namespace, docids: pa.Table, queries: pa.Table) -> pa.Table:

@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-def main(arguments: argparse.Namespace) -> None:
+def main(arguments: argparse.Namespace) -> dict[str, float]:
     from ddro.training.processes import use_processes
 
     use_processes(arguments.processes)
@@ -105,7 +105,7 @@ def main(arguments: argparse.Namespace) -> None:
     )
     add_callbacks(trainer, arguments.stage, checkpoint_minutes=arguments.checkpoint_minutes)
     train_with_checkpoints(trainer, checkpoints)
-    finish(trainer, tokenizer, arguments.stage, arguments.output, checkpoints)
+    return finish(trainer, tokenizer, arguments.stage, arguments.output, checkpoints)
 
 
 def read_instances(path: Path, arguments: argparse.Namespace, docids: pa.Table) -> pa.Table:

@@ -1,6 +1,7 @@
 """Dry runs: the jobs of each shipped configuration, and whether its commands are what the scripts understand."""
 
 import importlib.util
+import json
 import os
 import re
 import resource
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from ddro.core.command import add_cost_option
 
 ROOT = Path(__file__).resolve().parents[2]
 RULE_FILES = sorted((ROOT / "workflow/rules").glob("*.smk"))
@@ -133,6 +136,53 @@ def test_what_the_authors_code_does_is_planned(tmp_path):
         assert options in commands
 
 
+def costs_of(plan: Plan) -> tuple[list[str], dict[str, dict[str, list[str]]]]:
+    """The cost files that the table takes, and the jobs of each system's ranking, named as their costs."""
+    (command,) = (command for command in plan.commands if "/summarise.py" in command)
+    words = shlex.split(command)
+    costs = words[words.index("--costs") + 1 : words.index("--costs-by-system")]
+    names = [path.removeprefix("results/costs/").removesuffix(".json") for path in costs]
+    by_system = json.loads(words[words.index("--costs-by-system") + 1])
+    return costs, {
+        name: {system: [names[number] for number in numbers] for system, numbers in systems.items()}
+        for name, systems in by_system.items()
+    }
+
+
+def test_the_table_takes_what_each_job_cost(plan):
+    name, planned = plan
+    costs, by_system = costs_of(planned)
+    written = {re.search(r" --cost (\S+?)\)? 2>&1", command)[1] for command in planned.commands}
+    later = {f"results/costs/{rule}.json" for rule in ("summarise", "note_versions", "draw_dag")}
+    assert len(costs) == len(set(costs)) and set(costs) == written - later
+    assert len(by_system) == (1 if name == "config" else 4)
+
+
+def test_the_jobs_that_made_a_system(plan):
+    name, planned = plan
+    if name != "config":
+        pytest.skip("shown for the default")
+    (by_system,) = costs_of(planned)[1].values()
+    bm25, sft, ddro = (set(by_system[system]) for system in ("bm25", "sft", "ddro"))
+    read = {"awscli/fetch_awscli", "awscli/sample_corpus", "awscli/split_queries"}
+    assert bm25 == read | {"awscli/index_bm25", "awscli/search_bm25.test"}
+    own = {"awscli/pq/demo/retrieve.sft.test.1-of-1", "awscli/pq/demo/gather_run.sft.test"}
+    assert sft - ddro == own and not any("bm25" in job or "negatives" in job for job in sft)
+    assert {"awscli/train_pq_codebook", "awscli/finetune_doc2query", "awscli/pq/demo/train_sft.pretrain"} <= sft
+    assert {"awscli/index_bm25", "awscli/search_bm25.documents", "awscli/pq/demo/train_ddro"} <= ddro
+    assert not any(word in job for job in sft | ddro for word in ("evaluate", "plot", "show", "describe", "filter"))
+
+
+def test_a_model_that_another_recipe_has_trained_is_a_cost_of_both(tmp_path):
+    costs, by_system = costs_of(dry_run("config/ablation.yaml", tmp_path))
+    demo, beta = by_system["awscli/pq/demo"], by_system["awscli/pq/beta-0.4"]
+    for systems in (demo, beta):
+        assert [job for job in systems["ddro"] if "train_sft" in job] == [
+            f"awscli/pq/demo/train_sft.{stage}" for stage in ("pretrain", "search_pretrain", "finetune")
+        ]
+    assert "awscli/pq/beta-0.4/train_ddro" in beta["ddro"] and "awscli/pq/demo/train_ddro" not in beta["ddro"]
+
+
 @pytest.mark.parametrize("scheme", ["rq", "tu", "atomic"])
 def test_another_docid_scheme_is_one_word_of_the_configuration(scheme, tmp_path):
     default = (ROOT / "config/config.yaml").read_text()
@@ -153,7 +203,7 @@ def test_a_published_table_takes_the_place_of_vectors_and_codebook(tmp_path):
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
     plan = dry_run(str(tmp_path / "config.yaml"), tmp_path)
     assert {"embed_documents", "train_pq_codebook"}.isdisjoint(plan.jobs)
-    (command,) = [command for command in plan.commands if "assign_docids" in command]
+    (command,) = [command for command in plan.commands if "/assign_docids.py" in command]
     assert f"--table {table}" in command and "--codebook" not in command
     assert any("fetch_file.py" in command and table in command for command in plan.commands)
 
@@ -179,11 +229,14 @@ def test_the_other_targets_are_planned_and_their_commands_understood(config, tar
 def understand(commands: list[str]) -> None:
     """Let each script parse its command line."""
     for command in commands:
+        subprocess.run(["bash", "-n", "-c", command], check=True)
         name, options = re.search(rf"python {ROOT}/scripts/(\w+)\.py (.*?)\)? 2>&1 \| tee ", command).groups()
         spec = importlib.util.spec_from_file_location(f"script_{name}", ROOT / f"scripts/{name}.py")
         script = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(script)
-        script.parser().parse_args(shlex.split(options))
+        parser = script.parser()
+        add_cost_option(parser)
+        assert parser.parse_args(shlex.split(options)).cost
 
 
 def test_every_key_of_a_recipe_reaches_a_rule():
@@ -209,9 +262,13 @@ def test_a_rule_has_all_that_belongs_to_it(name):
     assert "python {params.script}" in text
     assert "2>&1 | tee {log}" in text
     assert "retries" not in text
-    for kind in ("logs", "benchmarks"):
-        (path,) = re.findall(rf'"<{kind}>/(.*)\.(?:log|tsv)"', text)
-        assert path.split("/")[-1].split(".")[0] == name
+    (job,) = {
+        path
+        for kind, suffix in (("logs", "log"), ("benchmarks", "tsv"), ("costs", "json"))
+        for path in re.findall(rf'"<{kind}>/(.*)\.{suffix}"', text) or [f"no {kind}"]
+    }
+    assert job.split("/")[-1].split(".")[0] == name
+    assert re.search(r' --cost \{output\.cost\}\)?"?\s+"? ?2>&1', text) or " --cost {output.cost} 2>&1" in text
 
 
 def test_a_mistake_in_the_configuration_stops_before_any_job_with_one_message(tmp_path):

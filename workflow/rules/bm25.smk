@@ -5,7 +5,8 @@ rule index_bm25:
     input:
         corpus="results/{dataset}/corpus.parquet",
     output:
-        directory("results/{dataset}/bm25/index"),
+        result=directory("results/{dataset}/bm25/index"),
+        cost="<costs>/{dataset}/index_bm25.json",
     log:
         "<logs>/{dataset}/index_bm25.log",
     benchmark:
@@ -20,8 +21,8 @@ rule index_bm25:
     message:
         "{wildcards.dataset}: indexing the documents with Lucene"
     shell:
-        "python {params.script} --corpus {input.corpus} {params.expansion} {params.settings} --threads {threads} --output {output}"
-        " 2>&1 | tee {log}"
+        "python {params.script} --corpus {input.corpus} {params.expansion} {params.settings} --threads {threads} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule search_bm25:
@@ -29,7 +30,8 @@ rule search_bm25:
         index="results/{dataset}/bm25/index",
         queries=table_of_split("queries"),
     output:
-        "results/{dataset}/bm25/{split}.run.parquet",
+        result="results/{dataset}/bm25/{split}.run.parquet",
+        cost="<costs>/{dataset}/search_bm25.{split}.json",
     log:
         "<logs>/{dataset}/search_bm25.{split}.log",
     benchmark:
@@ -48,14 +50,15 @@ rule search_bm25:
         "{wildcards.dataset}: ranking documents for the {wildcards.split} queries with BM25"
     shell:
         "python {params.script} --index {input.index} --queries {input.queries} --split {wildcards.split}"
-        " {params.settings} --threads {threads} --output {output} 2>&1 | tee {log}"
+        " {params.settings} --threads {threads} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 use rule index_bm25 as index_collection with:
     input:
         corpus="results/{dataset}/raw/documents.parquet",
     output:
-        directory("results/{dataset}/bm25/collection/index"),
+        result=directory("results/{dataset}/bm25/collection/index"),
+        cost="<costs>/{dataset}/index_collection.json",
     log:
         "<logs>/{dataset}/index_collection.log",
     benchmark:
@@ -69,7 +72,8 @@ use rule search_bm25 as search_collection with:
         index="results/{dataset}/bm25/collection/index",
         queries=table_of_split("queries"),
     output:
-        "results/{dataset}/bm25/collection/{split}.run.parquet",
+        result="results/{dataset}/bm25/collection/{split}.run.parquet",
+        cost="<costs>/{dataset}/search_collection.{split}.json",
     log:
         "<logs>/{dataset}/search_collection.{split}.log",
     benchmark:
@@ -83,7 +87,8 @@ use rule index_bm25 as index_doct5query with:
         corpus="results/{dataset}/corpus.parquet",
         pseudo_queries="results/{dataset}/pseudo_queries.parquet",
     output:
-        directory("results/{dataset}/doct5query/index"),
+        result=directory("results/{dataset}/doct5query/index"),
+        cost="<costs>/{dataset}/index_doct5query.json",
     log:
         "<logs>/{dataset}/index_doct5query.log",
     benchmark:
@@ -97,7 +102,8 @@ use rule search_bm25 as search_doct5query with:
         index="results/{dataset}/doct5query/index",
         queries=table_of_split("queries"),
     output:
-        "results/{dataset}/doct5query/{split}.run.parquet",
+        result="results/{dataset}/doct5query/{split}.run.parquet",
+        cost="<costs>/{dataset}/search_doct5query.{split}.json",
     log:
         "<logs>/{dataset}/search_doct5query.{split}.log",
     benchmark:

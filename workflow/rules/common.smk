@@ -5,9 +5,11 @@ import os
 import re
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.iocontainers import Wildcards
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -42,6 +44,7 @@ pathvars:
     experiment="{dataset}/{docid}/{recipe}",
     logs="results/logs",
     benchmarks="results/benchmarks",
+    costs="results/costs",
 
 
 def one_of(names):
@@ -311,3 +314,63 @@ def script(name):
         return {"script": project_path(f"scripts/{name}.py"), "code": code_hash(ROOT / f"scripts/{name}.py")}
     except UserError as error:
         raise WorkflowError(str(error)) from None
+
+
+def pages_of(experiment):
+    """What a person looks at beside the table; the table tells of the cost of these, too."""
+    return [
+        f"results/{experiment.dataset}/pseudo_queries/quality.json",
+        f"results/{experiment.dataset}/{experiment.docid}/docids.svg",
+        f"results/{experiment.name}/figures/loss.svg",
+        f"results/{experiment.name}/samples.html",
+    ]
+
+
+def run_of(experiment, system):
+    """The ranking of the test queries."""
+    if system in ("sft", "ddro"):
+        return f"results/{experiment.name}/runs/{system}.test.trec.gz"
+    return f"results/{experiment.dataset}/{system}/test.run.parquet"
+
+
+def size_of(experiment, system):
+    """What tells of a system's size, and mostly of its speed: Lucene's index, or what the search measured."""
+    if system in ("sft", "ddro"):
+        return f"results/{experiment.name}/runs/{system}.test.timing.json"
+    return f"results/{experiment.dataset}/{system}/{'test.timing.json' if system == 'dense' else 'index'}"
+
+
+@cache
+def jobs_behind(path):
+    """The jobs that make a file: the cost file of each, after those of the jobs that it needs, and its rule's place."""
+    for place, made_by in enumerate(workflow.rules):
+        if "cost" in made_by.output.keys() and any(output.match(path) for output in made_by.output):
+            wildcards = Wildcards(fromdict=made_by.get_wildcards(path))
+            before = (jobs_behind(str(needed)) for needed in made_by.expand_input(wildcards)[0])
+            own = {str(made_by.expand_output(wildcards)[0].cost): place}
+            return {cost: place for jobs in before for cost, place in jobs.items()} | own
+    return {}
+
+
+def cost_files(wildcards):
+    """An input function: what each job of the experiments cost, in the order of the rules, each stage after the other."""
+    costs = {}
+    for experiment in EXPERIMENTS:
+        wanted = [*pages_of(experiment), f"results/{experiment.name}/metrics/comparison.test.json"]
+        jobs = {cost: place for path in wanted for cost, place in jobs_behind(path).items()}
+        costs |= dict.fromkeys(sorted(jobs, key=jobs.get))
+    return list(costs)
+
+
+def costs_by_system(wildcards, input):
+    """A params function: which of the inputs ``costs`` made each system's ranking of the test queries, as JSON."""
+    numbers = {cost: number for number, cost in enumerate(input.costs)}
+    return json.dumps(
+        {
+            experiment.name: {
+                system: [numbers[cost] for cost in jobs_behind(run_of(experiment, system))]
+                for system in systems_of(experiment)
+            }
+            for experiment in EXPERIMENTS
+        }
+    )

@@ -7,6 +7,7 @@ rule fetch_awscli:
         queries="results/awscli/raw/queries.parquet",
         qrels="results/awscli/raw/qrels.parquet",
         report="results/awscli/data_report.json",
+        cost="<costs>/awscli/fetch_awscli.json",
     log:
         "<logs>/awscli/fetch_awscli.log",
     benchmark:
@@ -20,7 +21,7 @@ rule fetch_awscli:
     message:
         "Reading the reference texts and examples of the package awscli"
     shell:
-        "python {params.script} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        "python {params.script} --output {params.folder} --report {output.report} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule fetch_ansible:
@@ -29,6 +30,7 @@ rule fetch_ansible:
         queries="results/ansible/raw/queries.parquet",
         qrels="results/ansible/raw/qrels.parquet",
         report="results/ansible/data_report.json",
+        cost="<costs>/ansible/fetch_ansible.json",
     log:
         "<logs>/ansible/fetch_ansible.log",
     benchmark:
@@ -42,12 +44,13 @@ rule fetch_ansible:
     message:
         "Reading the documentation and examples of the modules of the package ansible"
     shell:
-        "python {params.script} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        "python {params.script} --output {params.folder} --report {output.report} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule fetch_file:
     output:
-        "results/{dataset}/download/{file}",
+        result="results/{dataset}/download/{file}",
+        cost="<costs>/{dataset}/fetch_file.{file}.json",
     log:
         "<logs>/{dataset}/fetch_file.{file}.log",
     benchmark:
@@ -65,7 +68,8 @@ rule fetch_file:
     message:
         "{wildcards.dataset}: fetching {wildcards.file}"
     shell:
-        "python {params.script} {params.source} {params.checksums} --output {output} 2>&1 | tee {log}"
+        "python {params.script} {params.source} {params.checksums} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule read_msmarco:
@@ -80,6 +84,7 @@ rule read_msmarco:
         queries="results/{dataset}/raw/queries.parquet",
         qrels="results/{dataset}/raw/qrels.parquet",
         report="results/{dataset}/data_report.json",
+        cost="<costs>/{dataset}/read_msmarco.json",
     log:
         "<logs>/{dataset}/read_msmarco.log",
     benchmark:
@@ -98,7 +103,7 @@ rule read_msmarco:
         "python {params.script} --documents {input.documents}"
         " --train-queries {input.train_queries} --train-qrels {input.train_qrels}"
         " --dev-queries {input.dev_queries} --dev-qrels {input.dev_qrels}"
-        " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        " {params.settings} --output {params.folder} --report {output.report} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule read_nq:
@@ -110,6 +115,7 @@ rule read_nq:
         queries="results/{dataset}/raw/queries.parquet",
         qrels="results/{dataset}/raw/qrels.parquet",
         report="results/{dataset}/data_report.json",
+        cost="<costs>/{dataset}/read_nq.json",
     log:
         "<logs>/{dataset}/read_nq.log",
     benchmark:
@@ -126,7 +132,7 @@ rule read_nq:
         "{wildcards.dataset}: reading pages, questions and which answers which of Natural Questions"
     shell:
         "python {params.script} --train {input.train} --dev {input.dev}"
-        " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        " {params.settings} --output {params.folder} --report {output.report} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule read_folder:
@@ -137,6 +143,7 @@ rule read_folder:
         queries="results/{dataset}/raw/queries.parquet",
         qrels="results/{dataset}/raw/qrels.parquet",
         report="results/{dataset}/data_report.json",
+        cost="<costs>/{dataset}/read_folder.json",
     log:
         "<logs>/{dataset}/read_folder.log",
     benchmark:
@@ -153,7 +160,7 @@ rule read_folder:
         "{wildcards.dataset}: reading documents, queries and judgements of the folder"
     shell:
         "python {params.script} --corpus {input.corpus:q} --queries {input.queries:q} --qrels {input.qrels:q}"
-        " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        " {params.settings} --output {params.folder} --report {output.report} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule read_ir_datasets:
@@ -162,6 +169,7 @@ rule read_ir_datasets:
         queries="results/{dataset}/raw/queries.parquet",
         qrels="results/{dataset}/raw/qrels.parquet",
         report="results/{dataset}/data_report.json",
+        cost="<costs>/{dataset}/read_ir_datasets.json",
     log:
         "<logs>/{dataset}/read_ir_datasets.log",
     benchmark:
@@ -178,7 +186,8 @@ rule read_ir_datasets:
     message:
         "{wildcards.dataset}: reading a data set of the catalogue of ir_datasets"
     shell:
-        "python {params.script}" " {params.settings} --output {params.folder} --report {output.report} 2>&1 | tee {log}"
+        "python {params.script}"
+        " {params.settings} --output {params.folder} --report {output.report} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule sample_corpus:
@@ -187,7 +196,8 @@ rule sample_corpus:
         queries="results/{dataset}/raw/queries.parquet",
         qrels="results/{dataset}/raw/qrels.parquet",
     output:
-        "results/{dataset}/corpus.parquet",
+        result="results/{dataset}/corpus.parquet",
+        cost="<costs>/{dataset}/sample_corpus.json",
     log:
         "<logs>/{dataset}/sample_corpus.log",
     benchmark:
@@ -202,7 +212,8 @@ rule sample_corpus:
         "{wildcards.dataset}: choosing the documents with most judged queries"
     shell:
         "python {params.script} --documents {input.documents} --queries {input.queries}"
-        " --qrels {input.qrels} {params.settings} {params.keep} --output {output} 2>&1 | tee {log}"
+        " --qrels {input.qrels} {params.settings} {params.keep} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule split_queries:
@@ -214,6 +225,7 @@ rule split_queries:
         queries="results/{dataset}/queries.parquet",
         qrels="results/{dataset}/qrels.parquet",
         report="results/{dataset}/split_report.json",
+        cost="<costs>/{dataset}/split_queries.json",
     log:
         "<logs>/{dataset}/split_queries.log",
     benchmark:
@@ -229,4 +241,4 @@ rule split_queries:
     shell:
         "python {params.script} --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
         " {params.settings} {params.training} --output-queries {output.queries} --output-qrels {output.qrels}"
-        " --report {output.report} 2>&1 | tee {log}"
+        " --report {output.report} --cost {output.cost} 2>&1 | tee {log}"

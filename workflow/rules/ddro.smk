@@ -9,6 +9,7 @@ rule make_document_queries:
     output:
         queries="results/{dataset}/documents/queries.parquet",
         qrels="results/{dataset}/documents/qrels.parquet",
+        cost="<costs>/{dataset}/make_document_queries.json",
     log:
         "<logs>/{dataset}/make_document_queries.log",
     benchmark:
@@ -21,7 +22,7 @@ rule make_document_queries:
         "{wildcards.dataset}: taking titles and first sentences for queries"
     shell:
         "python {params.script} --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
-        " --output-queries {output.queries} --output-qrels {output.qrels} 2>&1 | tee {log}"
+        " --output-queries {output.queries} --output-qrels {output.qrels} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule rank_for_negatives:
@@ -31,7 +32,8 @@ rule rank_for_negatives:
         docids="results/{dataset}/{docid}/docids.parquet",
         queries=table_of_split("queries"),
     output:
-        "results/<experiment>/negatives/{split}.ranking.parquet",
+        result="results/<experiment>/negatives/{split}.ranking.parquet",
+        cost="<costs>/<experiment>/rank_for_negatives.{split}.json",
     log:
         "<logs>/<experiment>/rank_for_negatives.{split}.log",
     benchmark:
@@ -48,7 +50,8 @@ rule rank_for_negatives:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: ranking for the {wildcards.split} queries, to choose negatives"
     shell:
         "python {params.script} --model {input.model} --trie {input.trie} --docids {input.docids}"
-        " --queries {input.queries} --split {wildcards.split} {params.settings} --output {output} 2>&1 | tee {log}"
+        " --queries {input.queries} --split {wildcards.split} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule mine_negatives:
@@ -62,7 +65,8 @@ rule mine_negatives:
             then="results/<experiment>/negatives/{split}.ranking.parquet",
         ),
     output:
-        "results/<experiment>/negatives/{split}.parquet",
+        result="results/<experiment>/negatives/{split}.parquet",
+        cost="<costs>/<experiment>/mine_negatives.{split}.json",
     log:
         "<logs>/<experiment>/mine_negatives.{split}.log",
     benchmark:
@@ -84,8 +88,8 @@ rule mine_negatives:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: drawing negatives for the {wildcards.split} queries"
     shell:
         "python {params.script} --run {input.run} --queries {input.queries} --qrels {input.qrels}"
-        " --docids {input.docids} --split {wildcards.split} {params.ranking} {params.settings} --output {output}"
-        " 2>&1 | tee {log}"
+        " --docids {input.docids} --split {wildcards.split} {params.ranking} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule train_ddro:
@@ -97,7 +101,8 @@ rule train_ddro:
         queries=table_of_pairs("queries"),
         qrels=table_of_pairs("qrels"),
     output:
-        directory("results/<experiment>/ddro"),
+        result=directory("results/<experiment>/ddro"),
+        cost="<costs>/<experiment>/train_ddro.json",
     log:
         "<logs>/<experiment>/train_ddro.log",
     benchmark:
@@ -118,4 +123,4 @@ rule train_ddro:
         "{resources.launcher} python {params.script} --initial {input.initial} --negatives {input.negatives}"
         " --validation-negatives {input.validation_negatives} --docids {input.docids} --queries {input.queries}"
         " --qrels {input.qrels} {params.settings} --processes {resources.gpu}"
-        " --device-batch-size {resources.device_batch} --output {output} 2>&1 | tee {log}"
+        " --device-batch-size {resources.device_batch} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"

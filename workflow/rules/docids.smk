@@ -3,7 +3,8 @@
 
 rule fetch_embedding_model:
     output:
-        directory("results/{dataset}/embedding_model"),
+        result=directory("results/{dataset}/embedding_model"),
+        cost="<costs>/{dataset}/fetch_embedding_model.json",
     log:
         "<logs>/{dataset}/fetch_embedding_model.log",
     benchmark:
@@ -17,7 +18,7 @@ rule fetch_embedding_model:
     message:
         "{wildcards.dataset}: fetching the embedding model"
     shell:
-        "python {params.script} {params.settings} --output {output} 2>&1 | tee {log}"
+        "python {params.script} {params.settings} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule embed_documents:
@@ -25,7 +26,8 @@ rule embed_documents:
         corpus="results/{dataset}/corpus.parquet",
         model=branch(embedding_model_is_here, otherwise="results/{dataset}/embedding_model"),
     output:
-        directory("results/{dataset}/embeddings"),
+        result=directory("results/{dataset}/embeddings"),
+        cost="<costs>/{dataset}/embed_documents.json",
     log:
         "<logs>/{dataset}/embed_documents.log",
     benchmark:
@@ -47,14 +49,15 @@ rule embed_documents:
         "{wildcards.dataset}: embedding the documents"
     shell:
         "python {params.script} --corpus {input.corpus} --model {params.model:q} {params.settings}"
-        " --output {output} 2>&1 | tee {log}"
+        " --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule train_pq_codebook:
     input:
         embeddings="results/{dataset}/embeddings",
     output:
-        "results/{dataset}/pq/codebook.faiss",
+        result="results/{dataset}/pq/codebook.faiss",
+        cost="<costs>/{dataset}/train_pq_codebook.json",
     log:
         "<logs>/{dataset}/train_pq_codebook.log",
     benchmark:
@@ -68,14 +71,16 @@ rule train_pq_codebook:
     message:
         "{wildcards.dataset}: training the codebook of the product quantisation"
     shell:
-        "python {params.script} --embeddings {input.embeddings} {params.settings} --output {output}" " 2>&1 | tee {log}"
+        "python {params.script} --embeddings {input.embeddings} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule train_rq_codebook:
     input:
         embeddings="results/{dataset}/embeddings",
     output:
-        "results/{dataset}/rq/codebook.faiss",
+        result="results/{dataset}/rq/codebook.faiss",
+        cost="<costs>/{dataset}/train_rq_codebook.json",
     log:
         "<logs>/{dataset}/train_rq_codebook.log",
     benchmark:
@@ -89,7 +94,8 @@ rule train_rq_codebook:
     message:
         "{wildcards.dataset}: training the codebook of the residual quantisation"
     shell:
-        "python {params.script} --embeddings {input.embeddings} {params.settings} --output {output}" " 2>&1 | tee {log}"
+        "python {params.script} --embeddings {input.embeddings} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule assign_docids:
@@ -104,6 +110,7 @@ rule assign_docids:
     output:
         docids="results/{dataset}/{docid}/docids.parquet",
         report="results/{dataset}/{docid}/docid_report.json",
+        cost="<costs>/{dataset}/{docid}/assign_docids.json",
     log:
         "<logs>/{dataset}/{docid}/assign_docids.log",
     benchmark:
@@ -128,14 +135,16 @@ rule assign_docids:
         "{wildcards.dataset}/{wildcards.docid}: giving each document its docid"
     shell:
         "python {params.script} --scheme {wildcards.docid} --corpus {input.corpus} --model {input.model}"
-        " {params.given} {params.settings} {params.shared} --output {output.docids} --report {output.report} 2>&1 | tee {log}"
+        " {params.given} {params.settings} {params.shared} --output {output.docids} --report {output.report}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule build_trie:
     input:
         docids="results/{dataset}/{docid}/docids.parquet",
     output:
-        "results/{dataset}/{docid}/trie.safetensors",
+        result="results/{dataset}/{docid}/trie.safetensors",
+        cost="<costs>/{dataset}/{docid}/build_trie.json",
     log:
         "<logs>/{dataset}/{docid}/build_trie.log",
     benchmark:
@@ -147,20 +156,21 @@ rule build_trie:
     message:
         "{wildcards.dataset}/{wildcards.docid}: building the trie of the docids"
     shell:
-        "python {params.script} --docids {input.docids} --output {output} 2>&1 | tee {log}"
+        "python {params.script} --docids {input.docids} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule plot_docids:
     input:
         "results/{dataset}/{docid}/docid_report.json",
     output:
-        report(
+        result=report(
             "results/{dataset}/{docid}/docids.svg",
             caption="../report/docids.rst",
             category="Docids",
             subcategory="{dataset}/{docid}",
             labels={"figure": "Collisions and code usage"},
         ),
+        cost="<costs>/{dataset}/{docid}/plot_docids.json",
     log:
         "<logs>/{dataset}/{docid}/plot_docids.log",
     benchmark:
@@ -172,14 +182,15 @@ rule plot_docids:
     message:
         "{wildcards.dataset}/{wildcards.docid}: drawing how many documents share a docid"
     shell:
-        "python {params.script} --report {input} --output {output} 2>&1 | tee {log}"
+        "python {params.script} --report {input} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule export_docids:
     input:
         "results/{dataset}/{docid}/docids.parquet",
     output:
-        "results/{dataset}/{docid}/docids.txt",
+        result="results/{dataset}/{docid}/docids.txt",
+        cost="<costs>/{dataset}/{docid}/export_docids.json",
     log:
         "<logs>/{dataset}/{docid}/export_docids.log",
     benchmark:
@@ -191,4 +202,4 @@ rule export_docids:
     message:
         "{wildcards.dataset}/{wildcards.docid}: writing the docids as the authors publish theirs"
     shell:
-        "python {params.script} --docids {input} --output {output} 2>&1 | tee {log}"
+        "python {params.script} --docids {input} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"

@@ -19,6 +19,7 @@ rule evaluate:
             queries="{split}",
         ),
         per_query="results/<experiment>/metrics/{system}.{split}.per_query.parquet",
+        cost="<costs>/<experiment>/evaluate.{system}.{split}.json",
     log:
         "<logs>/<experiment>/evaluate.{system}.{split}.log",
     benchmark:
@@ -33,14 +34,15 @@ rule evaluate:
     shell:
         "python {params.script} --run {input.run} --queries {input.queries} --qrels {input.qrels}"
         " --corpus {input.corpus} --split {wildcards.split} --system {wildcards.system} {params.settings}"
-        " --output-metrics {output.metrics} --output-per-query {output.per_query} 2>&1 | tee {log}"
+        " --output-metrics {output.metrics} --output-per-query {output.per_query} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule compare_systems:
     input:
         unpack(measures_to_compare),
     output:
-        "results/<experiment>/metrics/comparison.{split}.json",
+        result="results/<experiment>/metrics/comparison.{split}.json",
+        cost="<costs>/<experiment>/compare_systems.{split}.json",
     log:
         "<logs>/<experiment>/compare_systems.{split}.log",
     benchmark:
@@ -54,4 +56,5 @@ rule compare_systems:
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: testing the differences between the systems"
     shell:
-        "python {params.script} --per-query {params.systems} {params.settings} --output {output} 2>&1 | tee {log}"
+        "python {params.script} --per-query {params.systems} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"

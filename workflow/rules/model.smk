@@ -5,7 +5,8 @@ rule initialise_model:
     input:
         corpus="results/{dataset}/corpus.parquet",
     output:
-        directory("results/{dataset}/model"),
+        result=directory("results/{dataset}/model"),
+        cost="<costs>/{dataset}/initialise_model.json",
     log:
         "<logs>/{dataset}/initialise_model.log",
     benchmark:
@@ -30,12 +31,14 @@ rule initialise_model:
     message:
         "{wildcards.dataset}: training a tokenizer on the corpus and drawing random weights"
     shell:
-        "python {params.script} --corpus {input.corpus} {params.settings} --output {output}" " 2>&1 | tee {log}"
+        "python {params.script} --corpus {input.corpus} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule initialise_decoder:
     output:
-        directory("results/{dataset}/model"),
+        result=directory("results/{dataset}/model"),
+        cost="<costs>/{dataset}/initialise_decoder.json",
     log:
         "<logs>/{dataset}/initialise_decoder.log",
     benchmark:
@@ -58,12 +61,13 @@ rule initialise_decoder:
     message:
         "{wildcards.dataset}: putting a decoder with random weights on a pretrained encoder"
     shell:
-        "python {params.script} {params.settings} --output {output} 2>&1 | tee {log}"
+        "python {params.script} {params.settings} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule fetch_model:
     output:
-        directory("results/{dataset}/model"),
+        result=directory("results/{dataset}/model"),
+        cost="<costs>/{dataset}/fetch_model.json",
     log:
         "<logs>/{dataset}/fetch_model.log",
     benchmark:
@@ -79,4 +83,4 @@ rule fetch_model:
     message:
         "{wildcards.dataset}: fetching the pretrained model"
     shell:
-        "python {params.script} {params.settings} --output {output} 2>&1 | tee {log}"
+        "python {params.script} {params.settings} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"

@@ -8,7 +8,8 @@ scattergather:
 
 use rule fetch_model as fetch_doc2query with:
     output:
-        directory("results/{dataset}/doc2query_base"),
+        result=directory("results/{dataset}/doc2query_base"),
+        cost="<costs>/{dataset}/fetch_doc2query.json",
     log:
         "<logs>/{dataset}/fetch_doc2query.log",
     benchmark:
@@ -24,7 +25,8 @@ use rule fetch_model as fetch_doc2query with:
 
 use rule initialise_model as initialise_doc2query with:
     output:
-        directory("results/{dataset}/doc2query_base"),
+        result=directory("results/{dataset}/doc2query_base"),
+        cost="<costs>/{dataset}/initialise_doc2query.json",
     log:
         "<logs>/{dataset}/initialise_doc2query.log",
     benchmark:
@@ -46,7 +48,8 @@ rule finetune_doc2query:
             otherwise="results/{dataset}/doc2query_base",
         ),
     output:
-        directory("results/{dataset}/doc2query"),
+        result=directory("results/{dataset}/doc2query"),
+        cost="<costs>/{dataset}/finetune_doc2query.json",
     log:
         "<logs>/{dataset}/finetune_doc2query.log",
     benchmark:
@@ -72,7 +75,7 @@ rule finetune_doc2query:
         "{wildcards.dataset}: training a model to write the queries of a document"
     shell:
         "python {params.script} --corpus {input.corpus} --queries {input.queries} --qrels {input.qrels}"
-        " --model {input.model} {params.settings} --output {output} 2>&1 | tee {log}"
+        " --model {input.model} {params.settings} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule generate_pseudo_queries:
@@ -80,7 +83,8 @@ rule generate_pseudo_queries:
         corpus="results/{dataset}/corpus.parquet",
         model="results/{dataset}/doc2query",
     output:
-        "results/{dataset}/pseudo_queries/{scatteritem}.parquet",
+        result="results/{dataset}/pseudo_queries/{scatteritem}.parquet",
+        cost="<costs>/{dataset}/generate_pseudo_queries.{scatteritem}.json",
     log:
         "<logs>/{dataset}/generate_pseudo_queries.{scatteritem}.log",
     benchmark:
@@ -104,7 +108,8 @@ rule generate_pseudo_queries:
         "{wildcards.dataset}: writing pseudo queries for each document, part {wildcards.scatteritem}"
     shell:
         "python {params.script} --corpus {input.corpus} --model {input.model}"
-        " --shard {wildcards.scatteritem} {params.settings} --output {output} 2>&1 | tee {log}"
+        " --shard {wildcards.scatteritem} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule gather_pseudo_queries:
@@ -112,7 +117,8 @@ rule gather_pseudo_queries:
         corpus="results/{dataset}/corpus.parquet",
         shards=gather.pseudo_queries("results/{{dataset}}/pseudo_queries/{scatteritem}.parquet"),
     output:
-        "results/{dataset}/pseudo_queries.parquet",
+        result="results/{dataset}/pseudo_queries.parquet",
+        cost="<costs>/{dataset}/gather_pseudo_queries.json",
     log:
         "<logs>/{dataset}/gather_pseudo_queries.log",
     benchmark:
@@ -128,7 +134,7 @@ rule gather_pseudo_queries:
         "{wildcards.dataset}: uniting the pseudo queries, and checking that no document lacks any"
     shell:
         "python {params.script} --corpus {input.corpus} --shards {input.shards} {params.settings}"
-        " --output {output} 2>&1 | tee {log}"
+        " --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule read_pseudo_queries:
@@ -136,7 +142,8 @@ rule read_pseudo_queries:
         corpus="results/{dataset}/corpus.parquet",
         published=recipe_value("doc2query.published"),
     output:
-        "results/{dataset}/pseudo_queries.parquet",
+        result="results/{dataset}/pseudo_queries.parquet",
+        cost="<costs>/{dataset}/read_pseudo_queries.json",
     log:
         "<logs>/{dataset}/read_pseudo_queries.log",
     benchmark:
@@ -152,7 +159,7 @@ rule read_pseudo_queries:
         "{wildcards.dataset}: reading pseudo queries that others have written"
     shell:
         "python {params.script} --corpus {input.corpus} --published {input.published:q} {params.settings}"
-        " --output {output} 2>&1 | tee {log}"
+        " --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule filter_pseudo_queries:
@@ -162,6 +169,7 @@ rule filter_pseudo_queries:
     output:
         kept="results/{dataset}/pseudo_queries/kept.parquet",
         ranks="results/{dataset}/pseudo_queries/bm25_ranks.parquet",
+        cost="<costs>/{dataset}/filter_pseudo_queries.json",
     log:
         "<logs>/{dataset}/filter_pseudo_queries.log",
     benchmark:
@@ -176,7 +184,8 @@ rule filter_pseudo_queries:
         "{wildcards.dataset}: ranking the documents of pseudo queries with BM25"
     shell:
         "python {params.script} --pseudo-queries {input.pseudo_queries} --index {input.index}"
-        " {params.settings} --threads {threads} --output {output.kept} --output-ranks {output.ranks} 2>&1 | tee {log}"
+        " {params.settings} --threads {threads} --output {output.kept} --output-ranks {output.ranks}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule describe_pseudo_queries:
@@ -199,6 +208,7 @@ rule describe_pseudo_queries:
             category="Pseudo queries",
             labels={"data set": "{dataset}", "content": "Lengths and BM25 ranks"},
         ),
+        cost="<costs>/{dataset}/describe_pseudo_queries.json",
     log:
         "<logs>/{dataset}/describe_pseudo_queries.log",
     benchmark:
@@ -212,7 +222,7 @@ rule describe_pseudo_queries:
     shell:
         "python {params.script} --corpus {input.corpus} --pseudo-queries {input.pseudo_queries}"
         " --kept {input.kept} --ranks {input.ranks} --output-json {output.json} --output-html {output.html}"
-        " --output-figure {output.figure} 2>&1 | tee {log}"
+        " --output-figure {output.figure} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule make_training_queries:
@@ -223,6 +233,7 @@ rule make_training_queries:
     output:
         queries="results/{dataset}/training/queries.parquet",
         qrels="results/{dataset}/training/qrels.parquet",
+        cost="<costs>/{dataset}/make_training_queries.json",
     log:
         "<logs>/{dataset}/make_training_queries.log",
     benchmark:
@@ -236,4 +247,4 @@ rule make_training_queries:
     shell:
         "python {params.script} --queries {input.queries} --qrels {input.qrels}"
         " --pseudo-queries {input.pseudo_queries} --output-queries {output.queries} --output-qrels {output.qrels}"
-        " 2>&1 | tee {log}"
+        " --cost {output.cost} 2>&1 | tee {log}"

@@ -5,7 +5,8 @@ CHECKPOINTS = read_yaml(ROOT / "config/published.yaml")
 
 rule fetch_published:
     output:
-        directory("results/published/{checkpoint}/fetched"),
+        result=directory("results/published/{checkpoint}/fetched"),
+        cost="<costs>/published/fetch_published.{checkpoint}.json",
     log:
         "<logs>/published/fetch_published.{checkpoint}.log",
     benchmark:
@@ -21,7 +22,7 @@ rule fetch_published:
     message:
         "{wildcards.checkpoint}: fetching a published model"
     shell:
-        "python {params.script} {params.settings} --output {output} 2>&1 | tee {log}"
+        "python {params.script} {params.settings} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule retrieve_published:
@@ -32,6 +33,7 @@ rule retrieve_published:
         queries="results/published/{checkpoint}/queries.parquet",
         qrels="results/published/{checkpoint}/qrels.parquet",
         corpus="results/published/{checkpoint}/corpus.parquet",
+        cost="<costs>/published/retrieve_published.{checkpoint}.json",
     log:
         "<logs>/published/retrieve_published.{checkpoint}.log",
     benchmark:
@@ -50,7 +52,7 @@ rule retrieve_published:
     shell:
         "python {params.script} --model {input}/model --docids {input}/docids.txt"
         " --tests {input}/tests.jsonl --tag {wildcards.checkpoint} {params.settings} --output {params.folder}"
-        " 2>&1 | tee {log}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 use rule evaluate as evaluate_published with:
@@ -62,6 +64,7 @@ use rule evaluate as evaluate_published with:
     output:
         metrics="results/published/{checkpoint}/{system}.{split}.json",
         per_query="results/published/{checkpoint}/{system}.{split}.per_query.parquet",
+        cost="<costs>/published/evaluate.{checkpoint}.{system}.{split}.json",
     log:
         "<logs>/published/evaluate.{checkpoint}.{system}.{split}.log",
     benchmark:
@@ -80,7 +83,8 @@ rule compare_published:
         metrics=expand("results/published/{checkpoint}/ddro.test.json", checkpoint=CHECKPOINTS),
         expected=project_file("config/expected.yaml"),
     output:
-        "results/published/summary.md",
+        result="results/published/summary.md",
+        cost="<costs>/published/compare_published.json",
     log:
         "<logs>/published/compare_published.log",
     benchmark:
@@ -94,4 +98,4 @@ rule compare_published:
         "Writing published checkpoints beside published results"
     shell:
         "python {params.script} --metrics {input.metrics} --of {params.of} --expected {input.expected:q}"
-        " --output {output} 2>&1 | tee {log}"
+        " --output {output.result} --cost {output.cost} 2>&1 | tee {log}"

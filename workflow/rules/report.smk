@@ -13,6 +13,8 @@ rule summarise:
             experiment=EXPERIMENTS,
             part=["data", "split"],
         ),
+        sizes=[size_of(experiment, system) for experiment in EXPERIMENTS for system in systems_of(experiment)],
+        costs=ancient(cost_files),  # another picture, newer costs: no reason for another table
         expected=project_file("config/expected.yaml"),
     output:
         csv="results/summary.csv",
@@ -23,6 +25,7 @@ rule summarise:
             category="Results",
             labels={"content": "Table of all systems"},
         ),
+        cost="<costs>/summarise.json",
     log:
         "<logs>/summarise.log",
     benchmark:
@@ -32,14 +35,14 @@ rule summarise:
     params:
         **script("summarise"),
         experiments=" ".join(experiment.name for experiment in EXPERIMENTS),
-        sft=" ".join(trained_by(experiment, "sft").recipe for experiment in EXPERIMENTS),
-        ddro=" ".join(trained_by(experiment, "ddro").recipe for experiment in EXPERIMENTS),
+        systems=costs_by_system,
     message:
         "Writing the table of all experiments"
     shell:
-        "python {params.script} --results results --experiments {params.experiments} --sft-recipes {params.sft}"
-        " --ddro-recipes {params.ddro} --expected {input.expected:q}"
-        " --output-csv {output.csv} --output-markdown {output.markdown} --output-html {output.html} 2>&1 | tee {log}"
+        "python {params.script} --results results --experiments {params.experiments} --costs {input.costs}"
+        " --costs-by-system {params.systems:q} --expected {input.expected:q}"
+        " --output-csv {output.csv} --output-markdown {output.markdown} --output-html {output.html}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule plot_ablation:
@@ -50,12 +53,13 @@ rule plot_ablation:
             system=["ddro", "sft"],
         ),
     output:
-        report(
+        result=report(
             "results/ablation.svg",
             caption="../report/ablation.rst",
             category="Results",
             labels={"content": "Ablations"},
         ),
+        cost="<costs>/plot_ablation.json",
     log:
         "<logs>/plot_ablation.log",
     benchmark:
@@ -69,7 +73,7 @@ rule plot_ablation:
     message:
         "Drawing MRR@10 of each setting"
     shell:
-        "python {params.script} --metrics {input} --output {output} 2>&1 | tee {log}"
+        "python {params.script} --metrics {input} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule plot_training:
@@ -80,6 +84,7 @@ rule plot_training:
         mrr=in_report("results/<experiment>/figures/mrr.svg", "training", figure="MRR@10"),
         rewards=in_report("results/<experiment>/figures/rewards.svg", "training", figure="Preference"),
         rates=in_report("results/<experiment>/figures/rates.svg", "training", figure="Speed"),
+        cost="<costs>/<experiment>/plot_training.json",
     log:
         "<logs>/<experiment>/plot_training.log",
     benchmark:
@@ -93,7 +98,7 @@ rule plot_training:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: drawing the training curves"
     shell:
         "python {params.script} --logs {params.logs} --output-loss {output.loss} --output-mrr {output.mrr}"
-        " --output-rewards {output.rewards} --output-rates {output.rates} 2>&1 | tee {log}"
+        " --output-rewards {output.rewards} --output-rates {output.rates} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule show_samples:
@@ -106,7 +111,8 @@ rule show_samples:
         qrels="results/{dataset}/qrels.parquet",
         corpus="results/{dataset}/corpus.parquet",
     output:
-        in_report("results/<experiment>/samples.html", "samples", content="Sample queries"),
+        result=in_report("results/<experiment>/samples.html", "samples", content="Sample queries"),
+        cost="<costs>/<experiment>/show_samples.json",
     log:
         "<logs>/<experiment>/show_samples.log",
     benchmark:
@@ -120,7 +126,7 @@ rule show_samples:
     shell:
         "python {params.script} --bm25 {input.bm25} --sft {input.sft} --ddro {input.ddro}"
         " --per-query {input.per_query} --queries {input.queries} --qrels {input.qrels} --corpus {input.corpus}"
-        " --output {output} 2>&1 | tee {log}"
+        " --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule note_versions:
@@ -135,6 +141,7 @@ rule note_versions:
             labels={"content": "Versions and settings"},
         ),
         settings="results/settings.json",
+        cost="<costs>/note_versions.json",
     log:
         "<logs>/note_versions.log",
     benchmark:
@@ -149,8 +156,8 @@ rule note_versions:
         "Noting versions and settings"
     shell:
         "(printf '%s\\n' {params.settings:q} > {output.settings}"
-        " && python {params.script} --lock {input.lock:q} --settings {output.settings} --output {output.page})"
-        " 2>&1 | tee {log}"
+        " && python {params.script} --lock {input.lock:q} --settings {output.settings} --output {output.page}"
+        " --cost {output.cost}) 2>&1 | tee {log}"
 
 
 rule draw_dag:
@@ -164,6 +171,7 @@ rule draw_dag:
             labels={"": "Rules"},
         ),
         config="results/config.json",
+        cost="<costs>/draw_dag.json",
     log:
         "<logs>/draw_dag.log",
     benchmark:
@@ -184,7 +192,7 @@ rule draw_dag:
         " --snakefile {params.snakefile}"
         " --configfile {output.config}"
         " | python {params.script} --chapters {input.chapters:q} --experiments {params.experiments}"
-        " --output {output.picture}) 2>&1 | tee {log}"
+        " --output {output.picture} --cost {output.cost}) 2>&1 | tee {log}"
 
 
 rule export_model:
@@ -195,7 +203,8 @@ rule export_model:
         qrels="results/{dataset}/qrels.parquet",
         metrics="results/<experiment>/metrics/{system}.test.json",
     output:
-        directory("results/<experiment>/export/{system}"),
+        result=directory("results/<experiment>/export/{system}"),
+        cost="<costs>/<experiment>/export_model.{system}.json",
     log:
         "<logs>/<experiment>/export_model.{system}.log",
     benchmark:
@@ -211,4 +220,5 @@ rule export_model:
     shell:
         "python {params.script} --name {wildcards.dataset}-{wildcards.docid}-{wildcards.recipe}-{wildcards.system}"
         " --model {input.model} --docids {input.docids} --queries {input.queries} --qrels {input.qrels}"
-        " --metrics {input.metrics} --recipe {params.recipe:q} {params.settings} --output {output} 2>&1 | tee {log}"
+        " --metrics {input.metrics} --recipe {params.recipe:q} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"

@@ -15,6 +15,7 @@ rule retrieve:
     output:
         run="results/<experiment>/runs/{system}.{split}/{scatteritem}.parquet",
         timing="results/<experiment>/runs/{system}.{split}/{scatteritem}.timing.json",
+        cost="<costs>/<experiment>/retrieve.{system}.{split}.{scatteritem}.json",
     log:
         "<logs>/<experiment>/retrieve.{system}.{split}.{scatteritem}.log",
     benchmark:
@@ -30,7 +31,7 @@ rule retrieve:
     shell:
         "python {params.script} --model {input.model} --trie {input.trie} --docids {input.docids}"
         " --queries {input.queries} --split {wildcards.split} --shard {wildcards.scatteritem} {params.settings}"
-        " --output-run {output.run} --output-timing {output.timing} 2>&1 | tee {log}"
+        " --output-run {output.run} --output-timing {output.timing} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule gather_run:
@@ -41,6 +42,7 @@ rule gather_run:
     output:
         run="results/<experiment>/runs/{system}.{split}.trec.gz",
         timing="results/<experiment>/runs/{system}.{split}.timing.json",
+        cost="<costs>/<experiment>/gather_run.{system}.{split}.json",
     log:
         "<logs>/<experiment>/gather_run.{system}.{split}.log",
     benchmark:
@@ -54,7 +56,7 @@ rule gather_run:
     shell:
         "python {params.script} --runs {input.runs} --timings {input.timings} --queries {input.queries}"
         " --split {wildcards.split} --tag {wildcards.system} --output-run {output.run} --output-timing {output.timing}"
-        " 2>&1 | tee {log}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule search_dense:
@@ -66,6 +68,7 @@ rule search_dense:
     output:
         run="results/{dataset}/dense/{split}.run.parquet",
         timing="results/{dataset}/dense/{split}.timing.json",
+        cost="<costs>/{dataset}/search_dense.{split}.json",
     log:
         "<logs>/{dataset}/search_dense.{split}.log",
     benchmark:
@@ -82,4 +85,4 @@ rule search_dense:
     shell:
         "python {params.script} --corpus {input.corpus} --embeddings {input.embeddings} --model {params.model:q}"
         " --queries {input.queries} --split {wildcards.split} {params.settings}"
-        " --output-run {output.run} --output-timing {output.timing} 2>&1 | tee {log}"
+        " --output-run {output.run} --output-timing {output.timing} --cost {output.cost} 2>&1 | tee {log}"

@@ -13,7 +13,8 @@ rule build_instances:
         queries=branch(evaluate("{stage} == 'finetune'"), then=training_table("queries")),
         qrels=branch(evaluate("{stage} == 'finetune'"), then=training_table("qrels")),
     output:
-        "results/<experiment>/instances/{stage}.parquet",
+        result="results/<experiment>/instances/{stage}.parquet",
+        cost="<costs>/<experiment>/build_instances.{stage}.json",
     log:
         "<logs>/<experiment>/build_instances.{stage}.log",
     benchmark:
@@ -28,7 +29,8 @@ rule build_instances:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: building the instances of stage {wildcards.stage}"
     shell:
         "python {params.script} --stage {wildcards.stage} --corpus {input.corpus} --docids {input.docids}"
-        " --model {input.model} {params.texts} {params.settings} --output {output} 2>&1 | tee {log}"
+        " --model {input.model} {params.texts} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule train_sft:
@@ -39,7 +41,8 @@ rule train_sft:
         queries="results/{dataset}/queries.parquet",
         qrels="results/{dataset}/qrels.parquet",
     output:
-        directory("results/<experiment>/sft/{stage}"),
+        result=directory("results/<experiment>/sft/{stage}"),
+        cost="<costs>/<experiment>/train_sft.{stage}.json",
     log:
         "<logs>/<experiment>/train_sft.{stage}.log",
     benchmark:
@@ -68,4 +71,5 @@ rule train_sft:
     shell:
         "{resources.launcher} python {params.script} --stage {wildcards.stage} --instances {input.instances}"
         " --initial {input.initial} --docids {input.docids} --queries {input.queries} --qrels {input.qrels} {params.settings}"
-        " --processes {resources.gpu} --device-batch-size {resources.device_batch} --output {output} 2>&1 | tee {log}"
+        " --processes {resources.gpu} --device-batch-size {resources.device_batch} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import errno
+import json
 import logging
 import os
 import re
+import resource
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 if not sys.stderr.isatty():  # in a log the libraries' own bars, too, show every ten seconds; tqdm reads this once
     os.environ.setdefault("TQDM_MININTERVAL", "10")
@@ -19,18 +23,22 @@ from tqdm import tqdm  # noqa: E402
 Item = TypeVar("Item")
 
 log = logging.getLogger("ddro")
+started = time.monotonic()
 
 
 class UserError(Exception):
     """Input or settings that the program can't work with; the message says where and what to do."""
 
 
-def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], None], *, hub: bool = False) -> None:
+def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], Any], *, hub: bool = False) -> None:
     """Parse the command line and call ``main``; a `UserError` ends the program with its message alone.
 
-    Without ``hub`` the libraries of Hugging Face use no network, which a compute node may not have.
+    Without ``hub`` the libraries of Hugging Face use no network, which a compute node may not have. With ``--cost`` the
+    program tells in a file what it cost, when it has come to its good end; ``main`` may return further costs.
     """
+    add_cost_option(parser)
     arguments = parser.parse_args()
+    cost_file = vars(arguments).pop("cost")
     if not hub:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when these libraries are imported, which main does
     logging.basicConfig(
@@ -38,7 +46,9 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
     )
     log.setLevel(logging.INFO)
     try:
-        main(arguments)
+        further = main(arguments)
+        if cost_file:
+            write_cost(cost_file, further or {})
     except UserError as error:
         log.error("%s", error)
         sys.exit(1)
@@ -47,6 +57,32 @@ def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], No
             raise
         log.error("the disk is full (%s). Free some space and rerun: nothing half-written is kept.", error)
         sys.exit(1)
+
+
+def add_cost_option(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cost``, which every script has."""
+    parser.add_argument(
+        "--cost", type=Path, metavar="JSON", help="file that tells what the run took: seconds, CPU seconds, peak memory"
+    )
+
+
+def write_cost(path: Path, further: Mapping[str, float]) -> None:
+    """Write the seconds since the program's start, its CPU seconds, and the peak MiB of it or of a process below it.
+
+    Of several processes that train together the first one writes: seconds and memory are its own.
+    """
+    if int(os.environ.get("RANK", 0)):
+        return
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    numbers = {
+        "seconds": time.monotonic() - started,
+        "cpu_seconds": sum(process.ru_utime + process.ru_stime for process in spent),
+        "peak_mib": max(process.ru_maxrss for process in spent) / (2**20 if sys.platform == "darwin" else 2**10),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_text(json.dumps({name: round(value, 3) for name, value in (numbers | further).items()}) + "\n")
+    part.replace(path)
 
 
 def shard_of(text: str) -> tuple[int, int]:

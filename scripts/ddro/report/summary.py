@@ -10,7 +10,7 @@ from typing import Any
 from ddro.core.tables import MEASURES
 from ddro.evaluation.published import Difference
 from ddro.evaluation.significance import holm
-from ddro.report.costs import StageTime, cost, training_cost
+from ddro.report.costs import JobCost, cost, training_cost
 from ddro.report.html import Table
 
 Row = dict[str, str | int | float | None]
@@ -28,7 +28,7 @@ COLUMNS = (
 )
 _WHOLE_NUMBERS = ("n_queries", "n_seen", "n_unseen", "peak_mib", "beams")
 _ONE_DECIMAL = (
-    *("seconds", "gpu_seconds", "gpu_wh", "training_seconds", "training_gpu_seconds", "training_gpu_wh"),
+    *("seconds", "cpu_seconds", "gpu_seconds", "gpu_wh", "training_seconds", "training_gpu_seconds", "training_gpu_wh"),
     *("queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib"),
 )
 
@@ -46,7 +46,7 @@ def summary_row(
     comparison: Mapping[str, Any],
     published: Sequence[Difference],
     efficiency: Mapping[str, Any],
-    times: Sequence[StageTime],
+    costs: Sequence[JobCost],
 ) -> Row:
     """Return the row of ``system`` in ``experiment`` (dataset/docid/recipe): `COLUMNS` and their values, or None.
 
@@ -56,7 +56,7 @@ def summary_row(
         comparison: what compare_systems.py wrote; p are those of the main measure, MRR@10. `correct` adds Holm's.
         published: the published measures of the system, beside ours.
         efficiency: values of the columns ``beams`` to ``device``, as far as they are known.
-        times: the stages of the experiment, of which those that made the system are summed.
+        costs: of the jobs that made the system's ranking.
     """
     dataset, docid, recipe = experiment.split("/")
     row: Row = dict.fromkeys(COLUMNS)
@@ -78,8 +78,8 @@ def summary_row(
         row[f"verdict_{difference.measure}"] = difference.verdict
     row |= {name: value for name, value in efficiency.items() if name in COLUMNS}
     names = ("training_seconds", "training_gpu_seconds", "training_gpu_wh")
-    row |= dict(zip(names, training_cost(times, system), strict=True))
-    row["seconds"], row["peak_mib"] = cost(times, system)
+    row |= dict(zip(names, training_cost(costs), strict=True))
+    row["seconds"], row["peak_mib"] = cost(costs)
     return row
 
 
@@ -113,7 +113,7 @@ def tables(
     rows: Sequence[Row],
     published: Mapping[tuple[str, str], Sequence[Difference]],
     slices: Mapping[tuple[str, str], Mapping[str, Sequence[Mapping[str, Any]]]],
-    times: Iterable[StageTime],
+    costs: Iterable[JobCost],
 ) -> list[Table]:
     """Return what a person wants to see.
 
@@ -121,7 +121,7 @@ def tables(
         rows: of all experiments and systems.
         published: (experiment, system) -> what is published of it beside ours; those without are left out.
         slices: (experiment, system) -> the ``slices`` that evaluate.py wrote.
-        times: all stages (given twice: shown once).
+        costs: of all jobs.
     """
 
     def select(title: str, note: str, *columns: str) -> Table:
@@ -132,7 +132,7 @@ def tables(
     protocols = "; ".join(
         f"{name}: {note}" for name, note in NOTES.items() if name in {row["protocol"] for row in rows}
     )
-    costs = ("seconds", "peak_mib", "gpu_seconds", "gpu_wh")
+    numbers = ("seconds", "cpu_seconds", "peak_mib", "gpu_seconds", "gpu_wh")
     shown = [
         select("Measures", f"Means over the test queries. Protocol {protocols}.", "protocol", "n_queries", *MEASURES),
         _intervals(rows),
@@ -152,20 +152,17 @@ def tables(
             "Efficiency",
             "Queries a second and milliseconds a query (median and 95th percentile of its share of a batch) of the "
             "beam search; index: the trie's arrays, or Lucene's folder; training: of the SFT stages and of DDRO, in "
-            "seconds, and where they ran on GPUs in seconds and watt hours of these; seconds: of all stages that made "
+            "seconds, and where they ran on GPUs in seconds and watt hours of these; seconds: of all jobs that made "
             "the system, one after another; peak_mib: memory of the largest.",
             *("beams", "queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib", "device"),
             *("training_seconds", "training_gpu_seconds", "training_gpu_wh", "seconds", "peak_mib"),
         ),
         Table(
             "Stages",
-            "Wall-clock seconds and peak memory of each job as Snakemake measured it, and what a training took of "
-            "GPUs; - where it isn't known, or there was none.",
-            ("where", "stage", *costs),
-            [
-                [time.where, time.name, *(_cell(name, getattr(time, name)) for name in costs)]
-                for time in dict.fromkeys(times)
-            ],
+            "Wall-clock seconds, CPU seconds and peak memory of each job, and what a training took of GPUs; - where it "
+            "isn't known, or there was none.",
+            ("where", "stage", *numbers),
+            [[job.where, job.name, *(_cell(name, getattr(job, name)) for name in numbers)] for job in costs],
         ),
     ]
     if published:

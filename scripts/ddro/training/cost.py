@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import pynvml
 import torch
@@ -36,6 +37,12 @@ class GpuCost:
 
     def _now(self) -> tuple[float, float]:
         return self.clock(), self.counter() if self.counter else 0.0
+
+
+def total_spent(records: Iterable[Mapping[str, Any]]) -> dict[str, float]:
+    """The sums of `SPENT` in the records of a training, those before it was stopped and resumed too; none on a CPU."""
+    logged = [(name, record[name]) for record in records for name in SPENT if name in record]
+    return {key: sum(value for name, value in logged if name == key) for key, _ in logged}
 
 
 def energy_counter(device: torch.device) -> Callable[[], float] | None:

@@ -33,7 +33,7 @@ from ddro.models.t5 import save
 from ddro.training.arguments import TrainingSettings
 from ddro.training.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
 from ddro.training.checkpoints import Checkpoints, KeepCheckpoints, has_ended
-from ddro.training.cost import SPENT, GpuCost
+from ddro.training.cost import SPENT, GpuCost, total_spent
 from ddro.training.log import LOG
 from ddro.training.processes import is_first_process, process_count
 from ddro.training.throughput import Throughput
@@ -228,10 +228,13 @@ def train_with_checkpoints(trainer: PipelineTrainer, checkpoints: Checkpoints) -
 
 def finish(
     trainer: PipelineTrainer, tokenizer: PreTrainedTokenizerBase, stage: str, output: Path, checkpoints: Checkpoints
-) -> None:
+) -> dict[str, float]:
     """Write the trained model, its tokenizer and its log as one folder, then remove the checkpoints.
 
     The log says which step's model this is; a warning, if it is the one that the training began with.
+
+    Returns:
+        What the training took of GPUs, as `total_spent` has it.
     """
     trainer.accelerator.wait_for_everyone()  # others may still read the best checkpoint
     kept = trainer.kept_step()
@@ -252,6 +255,7 @@ def finish(
     if process_count() > 1:
         trainer.accelerator.wait_for_everyone()
         torch.distributed.destroy_process_group()
+    return total_spent(trainer.state.log_history)
 
 
 class TrainingLog(TrainerCallback):

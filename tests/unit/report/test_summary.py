@@ -1,7 +1,6 @@
 import csv
 import io
 import json
-import os
 from html.parser import HTMLParser
 
 import pytest
@@ -9,13 +8,12 @@ import pytest
 import summarise
 from ddro.core.command import UserError
 from ddro.core.files import write_json
-from ddro.core.tables import MEASURES, SYSTEMS
+from ddro.core.tables import MEASURES
 from ddro.evaluation.published import differences
-from ddro.report.costs import StageTime, cost, read_benchmark, stage_times, training_cost
+from ddro.report.costs import JobCost, cost, read_cost, training_cost
 from ddro.report.html import Table, to_html, to_markdown
 from ddro.report.summary import COLUMNS, correct, summary_row, tables, to_csv
 
-HEADER = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 BOUNDS = {"OK": 1.0, "close": 3.0}
 
 
@@ -47,18 +45,12 @@ def comparison(**p):
     return {"systems": list(THREE), "comparisons": tests}
 
 
-def write_benchmark(folder, name, seconds, peak):
-    path = folder / f"{name}.tsv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{HEADER}{seconds}\t0:00:01\t{peak}\t1\t1\t1\t1\t1\t1\t1\n")
-
-
 def test_row_of_a_system():
-    times = [StageTime("msmarco", "train_ddro", ("ddro",), 1.5, 10.0), StageTime("msmarco", "y", SYSTEMS, 2.0, None)]
+    costs = [JobCost("msmarco/pq/paper", "train_ddro", 1.5, 1.0, 10.0), JobCost("msmarco", "y", 2.0, 1.0, 9.0)]
     beside = differences({"MRR@10": 0.5}, {"MRR@10": 0.4576}, BOUNDS)
-    cost = {"beams": 20, "ms_median": 8.5, "unknown": 1}
+    speed = {"beams": 20, "ms_median": 8.5, "unknown": 1}
     row = summary_row(
-        "msmarco/pq/paper", "top", "ddro", metrics(0.5), comparison(ddro=0.03, bm25=1.0), beside, cost, times
+        "msmarco/pq/paper", "top", "ddro", metrics(0.5), comparison(ddro=0.03, bm25=1.0), beside, speed, costs
     )
     assert tuple(row) == COLUMNS
     assert {name: value for name, value in row.items() if value is not None} == {
@@ -88,97 +80,48 @@ def test_holm_over_all_tests_of_the_table_each_pair_once():
     assert [line["p_holm_vs_bm25"] for line in corrected] == pytest.approx([None, 0.03, 0.06, None])
 
 
-def test_benchmark_file(tmp_path):
-    write_benchmark(tmp_path, "a", "12.3456", "987.65")
-    write_benchmark(tmp_path, "b", "0.2", "NA")
-    assert read_benchmark(tmp_path / "a.tsv") == (12.3456, 987.65)
-    assert read_benchmark(tmp_path / "b.tsv") == (0.2, None)
+def test_cost_file(tmp_path):
+    plain = {"seconds": 12.5, "cpu_seconds": 20.25, "peak_mib": 987.65}
+    write_json(plain, tmp_path / "costs/awscli/sample_corpus.json")
+    write_json(plain | {"gpu_seconds": 12.0}, tmp_path / "costs/d/pq/r/train_sft.finetune.json")
+    costs = tmp_path / "costs"
+    assert read_cost(costs / "awscli/sample_corpus.json", costs) == (
+        "awscli",
+        "sample_corpus",
+        *plain.values(),
+        None,
+        None,
+    )
+    found = read_cost(costs / "d/pq/r/train_sft.finetune.json", costs)
+    assert (found.where, found.name, found.gpu_seconds, found.gpu_wh) == ("d/pq/r", "train_sft.finetune", 12.0, None)
 
 
-@pytest.mark.parametrize(
-    "text", ["", HEADER, "s\tmax_rss\nfast\t1\n", "s\n1\n", "s\tmax_rss\n1\t1\n2\t2\n", "s\tmax_rss\n1\n"]
-)
-def test_bad_benchmark_file(tmp_path, text):
-    (tmp_path / "bad.tsv").write_text(text)
-    with pytest.raises(UserError, match="bad.tsv:2: expected one row"):
-        read_benchmark(tmp_path / "bad.tsv")
+@pytest.mark.parametrize("content", [{"seconds": 1.0}, {"seconds": 1, "cpu_seconds": 1, "peak_mib": 1, "x": 1}, 7, []])
+def test_not_a_cost_file(tmp_path, content):
+    write_json(content, tmp_path / "bad.json")
+    with pytest.raises(UserError, match="bad.json: not the cost of a job"):
+        read_cost(tmp_path / "bad.json", tmp_path)
 
 
-def test_stages_of_an_experiment_in_the_order_of_the_story(tmp_path):
-    benchmarks = tmp_path / "benchmarks"
-    write_benchmark(benchmarks / "awscli", "sample_corpus", 1, 100)
-    write_benchmark(benchmarks / "awscli", "index_bm25", 2, 200)
-    write_benchmark(benchmarks / "awscli", "embed_documents.10", 3, 300)
-    write_benchmark(benchmarks / "awscli", "embed_documents.2", 4, 400)
-    write_benchmark(benchmarks / "awscli", "fetch_awscli", 5, 500)
-    write_benchmark(benchmarks / "awscli", "something_new", 6, 600)
-    write_benchmark(benchmarks / "awscli/pq/demo", "train_ddro", 7, 700)
-    write_benchmark(benchmarks / "awscli/pq/other", "train_ddro", 8, 800)
-    write_benchmark(benchmarks / "nq", "sample_corpus", 9, 900)
-    times = stage_times(tmp_path, "awscli/pq/demo")
-    known = [(time.where, time.name, time.seconds) for time in times if time.seconds is not None]
-    assert known == [
-        ("awscli", "fetch_awscli", 5),
-        ("awscli", "sample_corpus", 1),
-        ("awscli", "embed_documents.2", 4),
-        ("awscli", "embed_documents.10", 3),
-        ("awscli", "index_bm25", 2),
-        ("awscli/pq/demo", "train_ddro", 7),
-        ("awscli", "something_new", 6),
+def test_a_cost_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match="gone.json: no such file"):
+        read_cost(tmp_path / "gone.json", tmp_path)
+
+
+def test_the_cost_of_a_system_is_the_sum_over_its_jobs_and_the_largest_peak():
+    corpus = JobCost("d", "sample_corpus", 1.0, 0.5, 50.0)
+    codebook = JobCost("d", "train_pq_codebook", 2.0, 4.0, 30.0)
+    sft = [
+        JobCost("d/pq/r", f"train_sft.{name}", 4.0, 4.0, 70.0, *gpu)
+        for name, gpu in (("search_pretrain", (3.0,)), ("finetune", (8.5, 1.0)))
     ]
-    names = [time.name for time in times]
-    assert "split_queries" in names and "train_sft.finetune" in names  # missing, and said so
-    assert "read_nq" not in names and "fetch_model" not in names  # other data sets and recipes have them
-    # A docid scheme without embeddings neither shows nor counts them, even if another experiment left them there.
-    assert not any(name.name.startswith("embed") for name in stage_times(tmp_path, "awscli/tu/demo"))
-
-
-def test_shards_of_another_number_are_not_counted(tmp_path):
-    for age, shard in enumerate(("1-of-2", "2-of-2", "1-of-1", "2-of-3", "1-of-3", "3-of-3")):
-        name = f"retrieve.sft.test.{shard}"
-        write_benchmark(tmp_path / "benchmarks/d/pq/r", name, 1, 1)
-        os.utime(tmp_path / f"benchmarks/d/pq/r/{name}.tsv", (age, age))
-    names = [time.name for time in stage_times(tmp_path, "d/pq/r") if time.seconds]
-    assert names == [f"retrieve.sft.test.{shard}-of-3" for shard in (1, 2, 3)]
-
-
-def write_log(folder, *records):
-    folder.mkdir(parents=True)
-    lines = (json.dumps({"stage": "any", "step": step} | record) for step, record in enumerate(records))
-    (folder / "training_log.jsonl").write_text("\n".join(lines))
-
-
-def test_a_recipe_that_takes_the_models_of_another_shows_what_these_took(tmp_path):
-    for stage in ("search_pretrain", "finetune"):  # without pretrain
-        write_benchmark(tmp_path / "benchmarks/d/pq/first", f"train_sft.{stage}", 10, 1)
-    write_benchmark(tmp_path / "benchmarks/d/pq/first", "train_ddro", 100, 1)
-    write_benchmark(tmp_path / "benchmarks/d/pq/second", "train_ddro", 1000, 1)
-    write_log(tmp_path / "d/pq/first/sft/finetune", {"gpu_seconds": 4.0, "gpu_wh": 1.0}, {}, {"gpu_seconds": 4.5})
-    write_log(tmp_path / "d/pq/first/sft/search_pretrain", {"loss": 1.0, "gpu_seconds": 3.0})
-    write_log(tmp_path / "d/pq/second/ddro", {"gpu_seconds": 80.0, "gpu_wh": 2.0})
-    times = stage_times(tmp_path, "d/pq/second", {"sft": "first", "ddro": "second"})
-    training = [time for time in times if time.name.startswith("train_")]
-    assert [(time.where, *time[1:2], *time[3:]) for time in training if time.name != "train_pq_codebook"] == [
-        ("d/pq/first", "train_sft.search_pretrain", 10, 1, 3.0, None),
-        ("d/pq/first", "train_sft.finetune", 10, 1, 8.5, 1.0),
-        ("d/pq/second", "train_ddro", 1000, 1, 80.0, 2.0),
-    ]
-    assert training_cost(times, "sft") == (20, 11.5, None)
-    assert training_cost(times, "ddro") == (1020, 91.5, None)
-
-
-def test_cost_is_the_sum_of_what_made_a_system_and_the_largest_peak():
-    times = [
-        StageTime("d", "sample_corpus", SYSTEMS, 1.0, 50.0),
-        StageTime("d", "index_bm25", ("bm25", "ddro"), 2.0, None),
-        StageTime("d", "train_sft", ("sft", "ddro"), 4.0, 70.0),
-        StageTime("d", "train_ddro", ("ddro",), None, None),
-    ]
-    assert cost(times, "bm25") == (3.0, 50.0)
-    assert cost(times, "sft") == (5.0, 70.0)
-    assert cost(times, "ddro") == (None, 70.0)
-    assert cost([], "ddro") == (None, None)
-    assert [training_cost(times, system)[0] for system in ("bm25", "sft", "ddro")] == [None, 4.0, None]
+    ddro = JobCost("d/pq/r", "train_ddro", 16.0, 1.0, 60.0, 80.0, 2.0)
+    assert cost([corpus, codebook]) == (3.0, 50.0)
+    assert cost([corpus, *sft, ddro]) == (25.0, 70.0)
+    assert cost([]) == (None, None)
+    assert training_cost([corpus, codebook]) == (None, None, None)
+    assert training_cost([codebook, *sft]) == (8.0, 11.5, None)  # the energy of one isn't known
+    assert training_cost([*sft[1:], ddro]) == (20.0, 88.5, 3.0)
 
 
 ROWS = correct(
@@ -223,12 +166,11 @@ def test_markdown_is_literally_this():
 
 
 def test_tables_to_read():
-    stage = StageTime("awscli", "sample_corpus", SYSTEMS, 1.26, 99.5)
+    job = JobCost("awscli", "sample_corpus", 1.26, 2.04, 99.5)
     key = ("awscli/pq/demo", "ddro")
     lines = differences({"R@1": 0.4123}, {"R@1": 0.4}, BOUNDS)
-    trained = StageTime("awscli", "train_ddro", ("ddro",), 7.0, 5.0, 6.5, 0.21)
-    times = [stage, stage, trained, StageTime("awscli", "gone", (), None, None)]
-    shown = {table.title: table for table in tables(ROWS, {key: lines}, {key: metrics(0.5)["slices"]}, times)}
+    trained = JobCost("awscli", "train_ddro", 7.0, 3.0, 5.0, 6.5, 0.21)
+    shown = {table.title: table for table in tables(ROWS, {key: lines}, {key: metrics(0.5)["slices"]}, [job, trained])}
     assert shown["Measures"].header == ("experiment", "system", "protocol", "n_queries", *MEASURES)
     assert shown["Measures"].rows[1] == [*key, "query", "160", *["0.6123"] * 7]
     assert "one instance per query, with all" in shown["Measures"].note
@@ -247,9 +189,8 @@ def test_tables_to_read():
     ]
     assert shown["Slices of the queries"].rows == [[*key, "query words", "1-4", "7", "0.5000", "0.5000"]]
     assert shown["Stages"].rows == [
-        ["awscli", "sample_corpus", "1.3", "100", "-", "-"],
-        ["awscli", "train_ddro", "7.0", "5", "6.5", "0.2"],
-        ["awscli", "gone", "-", "-", "-", "-"],
+        ["awscli", "sample_corpus", "1.3", "2.0", "100", "-", "-"],
+        ["awscli", "train_ddro", "7.0", "3.0", "5", "6.5", "0.2"],
     ]
     assert all(len(row) == len(table.header) for table in shown.values() for row in table.rows)
     assert "Beside the paper" not in [table.title for table in tables(ROWS, {}, {}, [])]
@@ -277,13 +218,14 @@ def test_html_shows_the_cells_escaped_and_every_tag_is_closed():
 
 
 def start(folder, root, *experiments):
+    """Run the script; the one job that has a cost made the rankings of BM25."""
+    write_json({"seconds": 3.0, "cpu_seconds": 2.0, "peak_mib": 4.0}, folder / "costs/msmarco/sample_corpus.json")
     options = [
-        "--results",
-        str(folder),
-        "--experiments",
-        *experiments,
-        "--expected",
-        str(root / "config/expected.yaml"),
+        *("--results", str(folder)),
+        *("--experiments", *experiments),
+        *("--costs", str(folder / "costs/msmarco/sample_corpus.json")),
+        *("--costs-by-system", json.dumps(dict.fromkeys(experiments, {"bm25": [0], "sft": [], "ddro": []}))),
+        *("--expected", str(root / "config/expected.yaml")),
     ]
     for name in ("csv", "markdown", "html"):
         options += [f"--output-{name}", str(folder / f"summary.{name}")]
@@ -304,10 +246,11 @@ def test_script(tmp_path, root):
         for system in THREE:
             write_json(metrics(0.25), tmp_path / experiment / f"metrics/{system}.test.json")
         write_json(comparison(ddro=0.5, bm25=0.25), tmp_path / experiment / "metrics/comparison.test.json")
-    write_benchmark(tmp_path / "benchmarks/msmarco", "sample_corpus", 3, 4)
     timing = {"beams": 80, "queries_per_s": 100.0, "device": "cpu", "ms_per_query": {"median": 9.5, "p95": 12.0}}
     timing |= {"trie_bytes": 2**19, "model_bytes": 2**21}
-    write_json(timing, tmp_path / "msmarco/pq/paper/runs/sft.test.timing.json")
+    for experiment in ("msmarco/pq/paper", "awscli/tu/demo"):
+        for system, rate in (("sft", 100.0), ("ddro", 50.0)):
+            write_json(timing | {"queries_per_s": rate}, tmp_path / experiment / f"runs/{system}.test.timing.json")
     (tmp_path / "msmarco/bm25/index").mkdir(parents=True)
     (tmp_path / "msmarco/bm25/index/segment").write_bytes(bytes(2**20))
     rows = start(tmp_path, root, "msmarco/pq/paper", "awscli/tu/demo")
@@ -318,14 +261,14 @@ def test_script(tmp_path, root):
     assert "| msmarco | variant of msmarco |         9 |     5 |" in (tmp_path / "summary.markdown").read_text()
     assert [row["paper_MRR@10"] for row in rows] == ["0.2924", "0.4479", "0.4576", "", "", ""]
     assert [row["verdict_MRR@10"] for row in rows] == ["FAIL", "FAIL", "FAIL", "", "", ""]
-    assert rows[0]["peak_mib"] == "4.0" and rows[0]["seconds"] == ""
-    assert [row["queries_per_s"] for row in rows] == ["", "100.0", "", "", "", ""]
+    assert [(row["seconds"], row["peak_mib"]) for row in rows[:2]] == [("3.0", "4.0"), ("", "")]
+    assert [row["queries_per_s"] for row in rows] == ["", "100.0", "50.0"] * 2
     assert (rows[1]["index_mib"], rows[1]["model_mib"], rows[0]["index_mib"]) == ("0.5", "2.0", "1.0")
     assert (
         "| msmarco/pq/paper | sft    | MRR@10  | 25.00 | 44.79 |     -19.79 | FAIL    |"
         in (tmp_path / "summary.markdown").read_text()
     )
-    assert "| msmarco          | sample_corpus " in (tmp_path / "summary.markdown").read_text()
+    assert "| msmarco | sample_corpus " in (tmp_path / "summary.markdown").read_text()
     assert "<!doctype html>" in (tmp_path / "summary.html").read_text()
 
 

@@ -5,7 +5,7 @@ import pynvml
 import pytest
 import torch
 
-from ddro.training.cost import GpuCost
+from ddro.training.cost import GpuCost, total_spent
 from ddro.training.trainer import write_training_log
 
 CUDA = torch.device("cuda", 0)
@@ -82,3 +82,5 @@ def test_the_log_keeps_all_that_was_spent(tmp_path):
     assert first == {"stage": "ddro"} | history[0]
     evaluation = {"step": 10, "eval_loss": 1.0, "eval_mrr@10": 0.5, "gpu_seconds": 0.8125, "gpu_wh": 0.875}
     assert second == {"stage": "ddro"} | evaluation
+    assert total_spent(history) == {"gpu_seconds": 1.8125, "gpu_wh": 1.375}
+    assert total_spent([{"loss": 2.0, "step": 10}]) == {}

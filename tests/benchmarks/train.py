@@ -54,7 +54,15 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--pairs", type=int, default=64 if on_gpu else 16, help="pairs a step")
     options.add_argument("--steps", type=int, default=20 if on_gpu else 3, help="timed steps of a repeat")
     options.add_argument("--repeats", type=int, default=3, help="of which the median is taken (3)")
+    options.add_argument(
+        "--precision", choices=["float32", "bfloat16"], default="bfloat16", help="of our side on a GPU (bfloat16)"
+    )
     return options
+
+
+def device_name() -> str:
+    """The card, or cpu."""
+    return torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu"
 
 
 def new_model(size: str) -> T5ForConditionalGeneration:
@@ -93,7 +101,7 @@ def to_maximum(sequences: list[list[int]], longest: int) -> tuple[torch.Tensor, 
 def settings(options: argparse.Namespace, folder: str, batch: int, unit: int = 1) -> dict:
     one = argparse.Namespace(
         epochs=1, learning_rate=1e-4, batch_size=batch, schedule="constant", weight_decay=0.0, max_grad_norm=1.0,
-        epsilon=1e-8, precision="bfloat16", evaluations=1, seed=0, device_batch_size=0,
+        epsilon=1e-8, precision=options.precision, evaluations=1, seed=0, device_batch_size=0,
     )  # fmt: skip
     arguments = trainer_arguments(one, Path(folder), warmup=0.0, best=None, unit=unit)
     return arguments | {"eval_strategy": "no", "logging_steps": 1, "disable_tqdm": True}
@@ -281,7 +289,7 @@ def main() -> None:
     if options.quick:
         options.model, options.batch, options.pairs, options.steps, options.repeats = "tiny", 4, 16, 1, 1
     be_quiet()
-    found, differences = {"device": DEVICE, "model": options.model}, []
+    found, differences = {"device": device_name(), "model": options.model, "precision": options.precision}, []
     parts = {stage: lambda stage=stage: sft(options, stage) for stage in STAGES}
     parts |= {"ddro": lambda: ddro(options, 16), "ddro_one_negative": lambda: ddro(options, 1)}
     for name, part in parts.items():

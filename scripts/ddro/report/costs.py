@@ -17,7 +17,10 @@ TRAINING = ("train_sft", "train_ddro")
 
 
 class JobCost(NamedTuple):
-    """The cost of one job; of a training on GPUs with their seconds, and watt hours where the driver counts them."""
+    """The cost of one job; of a training on GPUs with their seconds, and watt hours where the driver counts them.
+
+    ``kept_step`` is the step whose model a training ends with, where a validation has chosen it: 0 is its start.
+    """
 
     where: str
     name: str
@@ -26,6 +29,7 @@ class JobCost(NamedTuple):
     peak_mib: float
     gpu_seconds: float | None = None
     gpu_wh: float | None = None
+    kept_step: int | None = None
 
 
 def read_cost(path: Path, folder: Path) -> JobCost:

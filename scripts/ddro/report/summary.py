@@ -167,6 +167,12 @@ def tables(
     ]
     if published:
         shown.insert(2, _published(published))
+    if unmoved := [[job.where, job.name] for job in costs if job.kept_step == 0]:
+        note = (
+            "These trainings end with the model that they began with, since no validation of theirs was better: what "
+            "they learn doesn't help the validation queries. Lower the rate, change the data, or leave them out."
+        )
+        shown.insert(1, Table("Trainings that gained nothing", note, ("where", "stage"), unmoved))
     return shown
 
 

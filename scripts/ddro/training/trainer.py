@@ -234,7 +234,7 @@ def finish(
     The log says which step's model this is; a warning, if it is the one that the training began with.
 
     Returns:
-        What the training took of GPUs, as `total_spent` has it.
+        What the training took of GPUs, as `total_spent` has it, and ``kept_step`` where a validation has chosen it.
     """
     trainer.accelerator.wait_for_everyone()  # others may still read the best checkpoint
     kept = trainer.kept_step()
@@ -255,7 +255,7 @@ def finish(
     if process_count() > 1:
         trainer.accelerator.wait_for_everyone()
         torch.distributed.destroy_process_group()
-    return total_spent(trainer.state.log_history)
+    return total_spent(trainer.state.log_history) | ({} if kept is None else {"kept_step": kept})
 
 
 class TrainingLog(TrainerCallback):

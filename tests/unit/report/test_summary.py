@@ -196,6 +196,15 @@ def test_tables_to_read():
     assert "Beside the paper" not in [table.title for table in tables(ROWS, {}, {}, [])]
 
 
+def test_a_training_that_keeps_its_start_is_named():
+    costs = [
+        JobCost("d/pq/r", f"train_sft.{stage}", 4.0, 4.0, 7.0, kept_step=step) for stage, step in (("a", 9), ("b", 0))
+    ]
+    shown = {table.title: table for table in tables(ROWS, {}, {}, costs)}
+    assert shown["Trainings that gained nothing"].rows == [["d/pq/r", "train_sft.b"]]
+    assert "Trainings that gained nothing" not in [table.title for table in tables(ROWS, {}, {}, costs[:1])]
+
+
 def test_html_shows_the_cells_escaped_and_every_tag_is_closed():
     class Reader(HTMLParser):
         open, cells = [], []

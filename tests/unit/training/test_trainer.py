@@ -196,7 +196,9 @@ def test_a_training_at_an_absurd_rate_ends_with_the_model_it_began_with(tmp_path
     again = make_trainer(checkpoints.folder, epochs=12, learning_rate=10.0, best=best)
     train_with_checkpoints(again, checkpoints)
     assert torch.equal(weights(again.model), start)
-    finish(again, SimpleNamespace(save_pretrained=lambda folder: None), "finetune", tmp_path / "model", checkpoints)
+    tokenizer = SimpleNamespace(save_pretrained=lambda folder: None)
+    told = finish(again, tokenizer, "finetune", tmp_path / "model", checkpoints)
+    assert told == {"kept_step": 0}
     assert read_training_log(tmp_path / "model/training_log.jsonl")[-1] == {
         "stage": "finetune",
         "step": 24,

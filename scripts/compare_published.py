@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ddro.core.command import UserError, log, run
-from ddro.core.files import read_json, whole
+from ddro.core.files import read_json, write_whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
             log.info("%s %s: %s, published %s, difference %s: %s", of, line.measure, *numbers, line.verdict)
     header = ("system", "experiment", "measure", "ours", "paper", "difference", "verdict")
     note = "In percent; one instance per query and relevant document. The bounds stand in config/expected.yaml."
-    with whole(arguments.output) as temporary:
+    with write_whole(arguments.output) as temporary:
         temporary.write_text(to_markdown("Published checkpoints", [Table("Measures", note, header, rows)]), "utf-8")
 
 

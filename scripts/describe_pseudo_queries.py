@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
-    from ddro.core.files import whole, write_json
+    from ddro.core.files import write_json, write_whole
     from ddro.doc2query.quality import quality, with_documents
     from ddro.doc2query.shards import read_metadata
     from ddro.report.figures import pseudo_query_figure, save_svg
@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     numbers, samples, lengths = quality(documents, ranks, pq.read_metadata(arguments.kept).num_rows)
     numbers |= read_metadata(arguments.pseudo_queries)
     write_json(numbers, arguments.output_json)
-    with whole(arguments.output_html) as temporary:
+    with write_whole(arguments.output_html) as temporary:
         temporary.write_text(quality_page(numbers, samples), encoding="utf-8")
     save_svg(pseudo_query_figure(lengths, ranks), arguments.output_figure)
     log.info(

@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     from ddro.core import tables
-    from ddro.core.files import read_table, whole, write_json
+    from ddro.core.files import read_table, write_json, write_whole
     from ddro.docids.vectors import check_vectors, gather, read_vectors
 
     for name in ("max_tokens", "batch_size"):
@@ -70,7 +70,7 @@ def main(arguments: argparse.Namespace) -> None:
     }
     shards = arguments.output.with_name(f".{arguments.output.name}.shards")
     embed(model, texts, arguments.batch_size, shards, description)
-    with whole(arguments.output) as folder:
+    with write_whole(arguments.output) as folder:
         folder.mkdir()
         gather(shards, folder / "embeddings.npy")
         check_vectors(read_vectors(folder))
@@ -115,12 +115,12 @@ def embed(model: "SentenceTransformer", texts: list[str], batch_size: int, shard
     """
     import torch
 
-    from ddro.core.files import read_json, whole, write_json
+    from ddro.core.files import read_json, write_json, write_whole
     from ddro.docids.vectors import SHARD_ROWS, shard_path, write_shard
 
     made_of = description | {"batch_size": batch_size, "texts": _fingerprint(texts)}
     if not (shards / "made_of.json").is_file() or read_json(shards / "made_of.json") != made_of:
-        with whole(shards) as folder:
+        with write_whole(shards) as folder:
             folder.mkdir()
             write_json(made_of, folder / "made_of.json")
     pool = model.start_multi_process_pool() if torch.cuda.device_count() > 1 else None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ddro.core import tables
 from ddro.core.command import UserError, log, run
-from ddro.core.files import read_json, read_table, whole
+from ddro.core.files import read_json, read_table, write_whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,7 +47,7 @@ def main(arguments: argparse.Namespace) -> None:
     input_ids = dict(zip(tests, tokens, strict=True))
     qrels = read_table(arguments.qrels, tables.QRELS, ["qid", "docno"]).to_pylist()
 
-    with whole(arguments.output) as folder:
+    with write_whole(arguments.output) as folder:
         folder.mkdir()
         for path in sorted(arguments.model.glob("*.json")) + sorted(arguments.model.glob("*.safetensors")):
             shutil.copyfile(path, folder / path.name)

@@ -18,7 +18,7 @@ def main(arguments: argparse.Namespace) -> None:
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
-    from ddro.core.files import whole
+    from ddro.core.files import write_whole
 
     disable_progress_bar()
     try:
@@ -31,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
             f"{arguments.model}: no embedding model could be fetched ({reason[0]}). Fetch it where there is network, "
             "or name a folder with a model of sentence-transformers as embedding.model in the recipe."
         ) from error
-    with whole(arguments.output) as folder:
+    with write_whole(arguments.output) as folder:
         model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)
     log.info("%s: vectors of %d dimensions", arguments.model, model.get_embedding_dimension())
 

@@ -48,13 +48,13 @@ def main(arguments: argparse.Namespace) -> None:
 
 def link(file: Path, output: Path, expected) -> None:
     """Verify ``file`` and make ``output`` a symbolic link to it."""
-    from ddro.core.files import whole
+    from ddro.core.files import write_whole
     from ddro.corpora.download import digest_file
 
     if not file.is_file():
         raise UserError(f"{file}: no such file. Correct downloads.files in the configuration.")
     digest_file(file, description=f"verify {file.name}").verify(expected, file)
-    with whole(output) as temporary:
+    with write_whole(output) as temporary:
         temporary.symlink_to(file.resolve())
     log.info("%s is a link to it", output)
 

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from ddro.core.command import log, run
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -23,7 +23,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     model = fetch(arguments.model, arguments.revision)
     docids, tests = fetch(arguments.docids), fetch(arguments.tests)
-    with whole(arguments.output) as folder:
+    with write_whole(arguments.output) as folder:
         shutil.copytree(model, folder / "model")
         shutil.copyfile(docids, folder / "docids.txt")
         shutil.copyfile(tests, folder / "tests.jsonl")

@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from ddro.core.files import open_in_parts, whole
+    from ddro.core.files import open_in_parts, write_whole
     from ddro.core.tables import PSEUDO_QUERIES, PSEUDO_QUERY_RANKS
     from ddro.doc2query.shards import METADATA, sampled_rows
     from ddro.retrieval.bm25 import Searcher
@@ -54,8 +54,8 @@ def main(arguments: argparse.Namespace) -> None:
     searched = np.ones(total, bool) if keep else sampled_rows(total, SAMPLE)
     start = kept = 0
     with (
-        whole(arguments.output) as temporary,
-        whole(arguments.output_ranks) as temporary_ranks,
+        write_whole(arguments.output) as temporary,
+        write_whole(arguments.output_ranks) as temporary_ranks,
         pq.ParquetWriter(temporary, PSEUDO_QUERIES, compression="zstd") as writer,
         pq.ParquetWriter(temporary_ranks, PSEUDO_QUERY_RANKS, compression="zstd") as ranks_writer,
         ThreadPoolExecutor(arguments.threads) as pool,

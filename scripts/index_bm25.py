@@ -26,7 +26,7 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
 
     from ddro.core import tables
-    from ddro.core.files import read_table, whole
+    from ddro.core.files import read_table, write_whole
     from ddro.doc2query.shards import corpus_documents, corpus_file, with_queries
     from ddro.retrieval.bm25 import build_index, contents
 
@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
             body = "\n".join([document["body"], *queries])
             yield document["docno"], contents(document["title"], body, arguments.text)
 
-    with whole(arguments.output) as folder:
+    with write_whole(arguments.output) as folder:
         folder.mkdir()
         shown = progress(documents(), description="index", unit="documents", total=total)
         indexed = build_index(shown, folder, arguments.threads)

@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ddro.core.command import log, run
-from ddro.core.files import read_json, whole
+from ddro.core.files import read_json, write_whole
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,7 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
         ("Packages", "\n".join(pins)),
     ]
     body = "\n".join(f"<h2>{title}</h2>\n<pre>{html.escape(text)}</pre>" for title, text in parts)
-    with whole(arguments.output) as temporary:
+    with write_whole(arguments.output) as temporary:
         temporary.write_text(page("What made these results", body), encoding="utf-8")
     log.info("code %s", parts[0][1])
 

@@ -27,7 +27,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
-    from ddro.core.files import whole
+    from ddro.core.files import write_whole
     from ddro.core.tables import RUN
     from ddro.corpora.judgements import read_queries
     from ddro.retrieval.bm25 import Searcher
@@ -42,7 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     hits, without_hits = 0, []
     with (
-        whole(arguments.output) as temporary,
+        write_whole(arguments.output) as temporary,
         pq.ParquetWriter(temporary, RUN, compression="zstd") as writer,
         ThreadPoolExecutor(arguments.threads) as pool,
         progress(description=f"search {arguments.split}", unit="queries", total=len(queries)) as bar,

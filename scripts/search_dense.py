@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
-    from ddro.core.files import read_json, read_table, whole, write_json
+    from ddro.core.files import read_json, read_table, write_json, write_whole
     from ddro.corpora.judgements import read_queries
     from ddro.docids.vectors import read_vectors
     from ddro.retrieval.dense import nearest
@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("%d documents, %s of %d dimensions", len(docnos), model.similarity_fn_name, vectors.shape[1])
     batches = []
     with (
-        whole(arguments.output_run) as temporary,
+        write_whole(arguments.output_run) as temporary,
         pq.ParquetWriter(temporary, tables.RUN, compression="zstd") as writer,
         progress(description=f"search {arguments.split}", unit="queries", total=len(queries)) as bar,
     ):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ddro.core.command import log, run
-from ddro.core.files import read_table, whole
+from ddro.core.files import read_table, write_whole
 from ddro.core.tables import CORPUS, PER_QUERY, QRELS, QUERIES
 
 SAMPLES, DEPTH = 12, 5
@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> None:
         ranked = {system: of_all.get(qid, []) for system, of_all in rankings.items()}
         ranks = {system: first_relevant(ranking, relevant) for system, ranking in ranked.items()}
         samples.append(Sample(texts[qid], groups[qid], relevant, ranked, ranks))
-    with whole(arguments.output) as temporary:
+    with write_whole(arguments.output) as temporary:
         temporary.write_text(samples_page(samples, titles, DEPTH), encoding="utf-8")
     log.info("%d queries", len(samples))
 

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from ddro.core.command import UserError, log, run
-from ddro.core.files import read_json, whole
+from ddro.core.files import read_json, write_whole
 
 HEADING = "Results on the test queries"
 
@@ -90,7 +90,7 @@ def main(arguments: argparse.Namespace) -> None:
         (arguments.output_markdown, to_markdown(HEADING, shown)),
         (arguments.output_html, to_html(HEADING, shown)),
     ):
-        with whole(path) as temporary:
+        with write_whole(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
 

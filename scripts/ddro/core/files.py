@@ -19,7 +19,7 @@ from ddro.core.command import UserError
 
 
 @contextmanager
-def whole(path: Path | str) -> Iterator[Path]:
+def write_whole(path: Path | str) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; on success it becomes ``path`` (a file or a folder), else it is removed.
 
     Whoever finds ``path`` finds all of it, also after a crash: files and folders come and go by a rename. What a killed
@@ -58,7 +58,7 @@ def flush_to_disk(path: Path) -> None:
 
 def write_json(value: Any, path: Path | str) -> None:
     """Write ``value`` as readable JSON with sorted keys, so that equal values are equal bytes."""
-    with whole(path) as temporary:
+    with write_whole(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
@@ -77,7 +77,7 @@ def read_json(path: Path | str) -> Any:
 def write_table(table: pa.Table, path: Path | str, schema: pa.Schema, unique: list[str] | None = None) -> None:
     """Check ``table`` against ``schema`` (see `check_table`) and write it as zstd Parquet, whole or not at all."""
     table = check_table(table, path, schema, unique)
-    with whole(path) as temporary:
+    with write_whole(path) as temporary:
         pq.write_table(table, temporary, compression="zstd")
 
 
@@ -114,7 +114,10 @@ def row_writer(
         if len(rows) == rows_a_group:
             flush()
 
-    with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression=compression, **options) as writer:
+    with (
+        write_whole(path) as temporary,
+        pq.ParquetWriter(temporary, schema, compression=compression, **options) as writer,
+    ):
         yield add
         if rows:
             flush()

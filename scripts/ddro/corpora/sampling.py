@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 
 
 def most_judged(judged: Mapping[str, int], top_k: int, every: Iterable[str] = ()) -> list[str]:
@@ -37,7 +37,7 @@ def write_in_order(
     folder.mkdir(parents=True)
     try:
         ranges = _deal_out(tables, key, rank, folder, rows)
-        with whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with write_whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for number in ranges:
                 with pa.OSFile(str(folder / str(number))) as file:
                     table = pa.ipc.open_stream(file).read_all()

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ddro.core.command import UserError
-from ddro.core.files import check_table, open_in_parts, whole
+from ddro.core.files import check_table, open_in_parts, write_whole
 from ddro.core.lines import unquoted
 from ddro.core.tables import DOCUMENTS, PSEUDO_QUERIES
 
@@ -100,7 +100,7 @@ def rows_of(docnos: Sequence[str], queries: Sequence[Sequence[str]]) -> pa.Table
 def write_with_metadata(tables: Iterable[pa.Table], metadata: Mapping[str, Any], path: Path) -> None:
     """Write tables one after the other as one, with what they were written with; ``metadata`` may change meanwhile."""
     with (
-        whole(path) as temporary,
+        write_whole(path) as temporary,
         pq.ParquetWriter(temporary, PSEUDO_QUERIES, compression="zstd") as writer,
     ):
         for table in tables:

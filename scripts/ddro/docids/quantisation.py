@@ -14,7 +14,7 @@ import faiss
 import numpy as np
 
 from ddro.core.command import UserError, log
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 from ddro.docids.vectors import check_vectors, chunks
 
 MAX_CENTROIDS = 2**16
@@ -273,7 +273,7 @@ def _square_sum(differences: np.ndarray) -> float:
 
 def write_codebook(codebook: faiss.Index, path: Path) -> None:
     """Write the codebook as FAISS writes an index; `faiss.read_index` reads it."""
-    with whole(path) as temporary:
+    with write_whole(path) as temporary:
         faiss.write_index(codebook, str(temporary))
 
 

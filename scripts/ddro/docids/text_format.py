@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ddro.core.command import UserError, log
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 from ddro.core.lines import SourceLines
 from ddro.docids.tokens import Docid
 
@@ -97,6 +97,6 @@ def write_docid_table(docnos: Sequence[str], docids: Iterable[Sequence[int]], pa
     """Write a table; docnos are in lower case, as the authors have them, where that leaves them distinct."""
     lower = [docno.lower() for docno in docnos]
     names = lower if len(set(lower)) == len(lower) else docnos
-    with whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with write_whole(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for name, docid in zip(names, docids, strict=True):
             file.write(f"[{name}]\t{','.join(map(str, docid))}\n")

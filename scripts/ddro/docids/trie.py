@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from ddro.core.command import UserError
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ class DocidTrie:
 
     def save(self, path: Path | str) -> None:
         """Write the arrays as safetensors, whole or not at all."""
-        with whole(path) as temporary:
+        with write_whole(path) as temporary:
             save_file(
                 {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)}, temporary
             )

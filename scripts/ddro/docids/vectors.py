@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ddro.core.command import UserError, log
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 
 ROWS_AT_A_TIME = 2**14
 SHARD_ROWS = 2**13
@@ -21,7 +21,7 @@ def shard_path(folder: Path, first_row: int) -> Path:
 
 def write_shard(path: Path, vectors: np.ndarray) -> None:
     """Write some rows of vectors as float32, whole or not at all."""
-    with whole(path) as temporary, temporary.open("wb") as file:
+    with write_whole(path) as temporary, temporary.open("wb") as file:
         np.save(file, np.ascontiguousarray(vectors, np.float32), allow_pickle=False)
 
 

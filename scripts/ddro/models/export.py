@@ -59,11 +59,11 @@ def model_card(
         hashes: SHA-256 by file name.
         parameters: number of weights.
     """
-    whole = metrics["groups"]["all"]
+    overall = metrics["groups"]["all"]
     measures = ""
     for measure in MEASURES:
-        interval = " to ".join(f"{end:.4f}" for end in whole["intervals"][measure] or ()) or "-"
-        measures += f"| {measure} | {whole[measure]:.4f} | {interval} |\n"
+        interval = " to ".join(f"{end:.4f}" for end in overall["intervals"][measure] or ()) or "-"
+        measures += f"| {measure} | {overall[measure]:.4f} | {interval} |\n"
     files = "".join(f"| {file} | `{digest}` |\n" for file, digest in hashes.items())
     loading = WITH_PIPELINE if decoding["frozen_encoder"] else WITH_TRANSFORMERS
     case = " Write queries in lower case: plain transformers doesn't do it." if decoding["lower_case"] else ""
@@ -90,7 +90,7 @@ most {decoding["max_query_tokens"]} tokens.{case} With the pipeline's code, in t
 
 ## Measures
 
-On {whole["n_queries"]} test queries (protocol `{metrics["protocol"]}`), with 95 % bootstrap intervals.
+On {overall["n_queries"]} test queries (protocol `{metrics["protocol"]}`), with 95 % bootstrap intervals.
 
 | measure | value | interval |
 |---|---|---|

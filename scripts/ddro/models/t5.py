@@ -24,7 +24,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from ddro.core.command import UserError, log
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 from ddro.docids.tokens import docid_token
 from ddro.models.frozen_encoder import SPECIAL_TOKENS, FrozenEncoderT5
 
@@ -169,7 +169,7 @@ def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Pat
 
 def save_whole(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """`save`, with a folder that appears only when all of it is there."""
-    with whole(folder) as temporary:
+    with write_whole(folder) as temporary:
         save(model, tokenizer, temporary)
 
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 from ddro.training.log import Record, curve
 
 Stages = Mapping[str, Sequence[Record]]
@@ -150,7 +150,7 @@ def rates_figure(stages: Stages) -> Figure:
 @plt.rc_context(STYLE)
 def save_svg(figure: Figure, path: Path | str) -> None:
     """Write ``figure`` as SVG, the same bytes each time, and close it."""
-    with whole(path) as temporary:
+    with write_whole(path) as temporary:
         figure.savefig(temporary, format="svg", metadata={"Date": None}, bbox_inches="tight", pad_inches=0.15)
     plt.close(figure)
 

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from pyarrow import csv
 
 from ddro.core.command import UserError, log
-from ddro.core.files import read_table, whole
+from ddro.core.files import read_table, write_whole
 from ddro.core.tables import RUN
 
 _LOWEST = -(2**31)
@@ -55,7 +55,7 @@ def write_trec(run: pa.Table, path: Path | str, tag: str) -> None:
     rows = zip(qids, docnos, ranks, untied(_codes(run["qid"]), run["score"].to_numpy()), strict=True)
     lines = (f"{qid} Q0 {docno} {rank} {score!s} {tag}\n" for qid, docno, rank, score in rows)
     with (
-        whole(path) as temporary,
+        write_whole(path) as temporary,
         temporary.open("wb") as file,
         gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed,
     ):

@@ -41,7 +41,7 @@ from trl import DPOTrainer
 from trl.trainer.utils import FusedCausalLMOutput
 
 from ddro.core.command import progress
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 from ddro.models.t5 import pad
 from ddro.training.batches import LABEL_PAD
 from ddro.training.processes import is_first_process
@@ -219,7 +219,7 @@ class DdroTrainer(PipelineTrainer, DPOTrainer):
         if not cache.exists():
             found = gather_object(self._reference(dataset, used[self.args.process_index :: self.args.world_size]))
             if is_first_process():
-                with whole(cache) as temporary:
+                with write_whole(cache) as temporary:
                     names = ("group", *REFERENCE)
                     columns = dict(zip(names, map(list, zip(*found, strict=True)), strict=True))
                     pq.write_table(pa.table(columns), temporary)

@@ -11,7 +11,7 @@ from accelerate import PartialState
 from transformers import PreTrainedModel
 
 from ddro.core.command import log, progress
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 from ddro.models.frozen_encoder import FrozenEncoderT5, text_key
 from ddro.models.t5 import pad
 
@@ -32,7 +32,7 @@ def keep_states(model: PreTrainedModel, texts: Iterable[Sequence[int]], path: Pa
     ends = np.cumsum([len(text) for text in different])
     with PartialState().main_process_first():
         if not path.exists():
-            with whole(path) as temporary:
+            with write_whole(path) as temporary:
                 _compute(model, different, temporary)
     places = {text_key(text): slice(end - len(text), end) for text, end in zip(different, ends.tolist(), strict=True)}
     model.encoder.use_kept(places, np.load(path, mmap_mode="r"))

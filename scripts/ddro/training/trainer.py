@@ -28,7 +28,7 @@ from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import EvalLoopOutput
 
 from ddro.core.command import UserError, log
-from ddro.core.files import whole
+from ddro.core.files import write_whole
 from ddro.models.t5 import save
 from ddro.training.arguments import TrainingSettings
 from ddro.training.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
@@ -137,7 +137,7 @@ class PipelineTrainer(Trainer):
         with torch.random.fork_rng(enabled=begins):  # what is drawn before the first step changes no dropout after it
             metrics = super().evaluate(*args, **kwargs)
         if begins and is_first_process():
-            with whole(self._start) as folder:
+            with write_whole(self._start) as folder:
                 self.save_model(str(folder))
         self.throughput.go_on()
         return metrics
@@ -239,7 +239,7 @@ def finish(
     trainer.accelerator.wait_for_everyone()  # others may still read the best checkpoint
     kept = trainer.kept_step()
     if is_first_process():
-        with whole(output) as folder:
+        with write_whole(output) as folder:
             save(trainer.plain_model(), tokenizer, folder)
             write_training_log(trainer, stage, folder, kept)
         if kept == 0:
@@ -376,5 +376,5 @@ def write_training_log(trainer: Trainer, stage: str, folder: Path, kept_step: in
     lines = list(records.values())
     if kept_step is not None:
         lines.append({"stage": stage, "step": trainer.state.global_step, "kept_step": kept_step})
-    with whole(folder / LOG) as temporary:
+    with write_whole(folder / LOG) as temporary:
         temporary.write_text("".join(json.dumps(record) + "\n" for record in lines), encoding="utf-8")

@@ -16,9 +16,9 @@ from ddro.core.files import (
     read_json,
     read_table,
     row_writer,
-    whole,
     write_json,
     write_table,
+    write_whole,
 )
 from ddro.core.tables import CORPUS, DOCIDS, QRELS
 
@@ -36,7 +36,7 @@ def names(folder):
 
 def test_a_file_appears_when_it_is_whole(tmp_path):
     path = tmp_path / "new" / "folder" / "file.txt"
-    with whole(path) as temporary:
+    with write_whole(path) as temporary:
         temporary.write_text("half", encoding="utf-8")
         assert temporary.parent == path.parent and not path.exists()
         temporary.write_text("whole", encoding="utf-8")
@@ -47,7 +47,7 @@ def test_a_file_appears_when_it_is_whole(tmp_path):
 def test_an_error_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old", encoding="utf-8")
-    with pytest.raises(ZeroDivisionError), whole(path) as temporary:
+    with pytest.raises(ZeroDivisionError), write_whole(path) as temporary:
         temporary.write_text("half", encoding="utf-8")
         raise ZeroDivisionError
     assert path.read_text(encoding="utf-8") == "old"
@@ -57,7 +57,7 @@ def test_an_error_half_way_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_a_folder_is_replaced_as_a_whole(tmp_path):
     path = tmp_path / "model"
     for name in ("first", "second"):
-        with whole(path) as temporary:
+        with write_whole(path) as temporary:
             temporary.mkdir()
             (temporary / "inner").mkdir()
             (temporary / "inner" / name).write_text(name, encoding="utf-8")
@@ -69,7 +69,7 @@ def test_an_error_half_way_leaves_the_old_folder(tmp_path):
     path = tmp_path / "model"
     path.mkdir()
     (path / "weights").write_text("old", encoding="utf-8")
-    with pytest.raises(ZeroDivisionError), whole(path) as temporary:
+    with pytest.raises(ZeroDivisionError), write_whole(path) as temporary:
         temporary.mkdir()
         (temporary / "weights").write_text("half", encoding="utf-8")
         raise ZeroDivisionError
@@ -91,7 +91,7 @@ def test_a_folder_that_is_there_is_never_half_of_it(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "replace", watch)
     for files in contents:
-        with whole(path) as temporary:
+        with write_whole(path) as temporary:
             temporary.mkdir()
             for name in files:
                 (temporary / name).touch()
@@ -100,12 +100,12 @@ def test_a_folder_that_is_there_is_never_half_of_it(tmp_path, monkeypatch):
 
 def test_what_a_killed_process_left_is_removed(tmp_path):
     path = tmp_path / "model"
-    with pytest.raises(ZeroDivisionError), whole(path) as temporary:
+    with pytest.raises(ZeroDivisionError), write_whole(path) as temporary:
         leftover = temporary.name
         raise ZeroDivisionError
     (tmp_path / leftover).mkdir()
     (tmp_path / leftover / "half").touch()
-    with whole(path) as temporary:
+    with write_whole(path) as temporary:
         assert not temporary.exists()
         temporary.mkdir()
     assert names(tmp_path) == ["model"]

@@ -85,13 +85,9 @@ def test_cost_file(tmp_path):
     write_json(plain, tmp_path / "costs/awscli/sample_corpus.json")
     write_json(plain | {"gpu_seconds": 12.0}, tmp_path / "costs/d/pq/r/train_sft.finetune.json")
     costs = tmp_path / "costs"
-    assert read_cost(costs / "awscli/sample_corpus.json", costs) == (
-        "awscli",
-        "sample_corpus",
-        *plain.values(),
-        None,
-        None,
-    )
+    found = read_cost(costs / "awscli/sample_corpus.json", costs)
+    assert found == JobCost("awscli", "sample_corpus", *plain.values())
+    assert (found.gpu_seconds, found.gpu_wh, found.kept_step) == (None, None, None)
     found = read_cost(costs / "d/pq/r/train_sft.finetune.json", costs)
     assert (found.where, found.name, found.gpu_seconds, found.gpu_wh) == ("d/pq/r", "train_sft.finetune", 12.0, None)
 

@@ -28,10 +28,10 @@ def main(arguments: argparse.Namespace) -> None:
 
     from ddro.core.files import read_json, read_table, write_json, write_whole
     from ddro.corpora.judgements import read_queries
+    from ddro.docids.embedding import load_model
     from ddro.docids.vectors import read_vectors
     from ddro.retrieval.dense import nearest
     from ddro.retrieval.runs import run_table, summarise_timings
-    from embed_documents import load_model
 
     if arguments.depth < 1:
         raise UserError(f"--depth {arguments.depth}: must be 1 or more.")

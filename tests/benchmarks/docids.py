@@ -25,10 +25,9 @@ import nanopq
 import numpy as np
 import pyarrow as pa
 
-import embed_documents
 from ddro.core import tables
 from ddro.core.files import read_table, write_json, write_table
-from ddro.docids import quantisation
+from ddro.docids import embedding, quantisation
 from ddro.docids.vectors import chunks, read_vectors
 from ddro.models.t5 import train_tokenizer
 
@@ -141,7 +140,7 @@ def embedding_ratio(folder: Path, count: int, repeats: int) -> float:
     rows = read_table(folder / "documents.parquet", tables.DOCUMENTS)
     rows = rows.take(np.random.default_rng(0).choice(rows.num_rows, count, replace=False)).to_pylist()
     texts = [f"{row['title']}. {row['body']}" for row in rows]
-    model = embed_documents.load_model(MODEL, None)
+    model = embedding.load_model(MODEL, None)
     seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     vectors = {}
     model.encode_document(texts[:64])  # so that no side pays for the first touch
@@ -151,7 +150,7 @@ def embedding_ratio(folder: Path, count: int, repeats: int) -> float:
         vectors["plain"] = np.concatenate([model.encode_document(batch, batch_size=64) for batch in batches])
         seconds["plain"].append(time.perf_counter() - start)
         start = time.perf_counter()
-        vectors["ours"] = embed_documents.embed_shard(model, texts, 64, None, lambda done: None)
+        vectors["ours"] = embedding.embed_shard(model, texts, 64, None, lambda done: None)
         seconds["ours"].append(time.perf_counter() - start)
     assert np.allclose(vectors["plain"], vectors["ours"], atol=1e-4)
     return statistics.median(seconds["plain"]) / statistics.median(seconds["ours"])

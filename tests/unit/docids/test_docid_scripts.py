@@ -21,6 +21,7 @@ import train_rq_codebook
 from ddro.core.command import UserError
 from ddro.core.packages import model_folder
 from ddro.core.tables import CORPUS, DOCIDS, QRELS, QUERIES
+from ddro.docids import embedding
 from ddro.docids import vectors as module
 from ddro.docids.text_format import Entry, docids_of, read_docid_table, write_docid_table
 from ddro.report.figures import docid_figure
@@ -80,7 +81,7 @@ VECTORS = [[3, 1], [1, 1], [4, 1], [2, 1], [1, 1]]
 
 def test_vectors_are_in_the_order_of_the_texts_and_the_longest_are_embedded_first():
     model, done = Lengths(), []
-    vectors = embed_documents.embed_shard(model, TEXTS, 2, None, done.append)
+    vectors = embedding.embed_shard(model, TEXTS, 2, None, done.append)
     assert model.batches == [["cccc", "aaa"], ["dd", "b"], ["e"]]
     assert (vectors.dtype, vectors.tolist()) == (np.float32, VECTORS)
     assert (done, model.options) == ([2, 2, 1], {})
@@ -88,14 +89,14 @@ def test_vectors_are_in_the_order_of_the_texts_and_the_longest_are_embedded_firs
 
 def test_several_gpus_get_several_batches_at_a_time():
     model, pool = Lengths(), {"processes": [None, None]}
-    vectors = embed_documents.embed_shard(model, TEXTS * 10, 2, pool, lambda count: None)
+    vectors = embedding.embed_shard(model, TEXTS * 10, 2, pool, lambda count: None)
     assert [len(batch) for batch in model.batches] == [32, 18]
     assert model.options == {"pool": pool, "chunk_size": 2}
     assert vectors.tolist() == VECTORS * 10
 
 
 def test_a_stopped_embedding_goes_on_after_its_last_whole_shard(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SHARD_ROWS", 2)
+    monkeypatch.setattr(embedding, "SHARD_ROWS", 2)
     shards = tmp_path / ".embeddings.shards"
 
     class Stopped(Lengths):
@@ -105,10 +106,10 @@ def test_a_stopped_embedding_goes_on_after_its_last_whole_shard(tmp_path, monkey
             return super().encode_document(texts, **options)
 
     with pytest.raises(KeyboardInterrupt):
-        embed_documents.embed(Stopped(), TEXTS, 2, shards, {"model": "m"})
+        embedding.embed(Stopped(), TEXTS, 2, shards, {"model": "m"})
     assert len(list(shards.glob("*.npy"))) == 2
     model = Lengths()
-    embed_documents.embed(model, TEXTS, 2, shards, {"model": "m"})
+    embedding.embed(model, TEXTS, 2, shards, {"model": "m"})
     assert model.batches == [["e"]]
     module.gather(shards, tmp_path / "embeddings.npy")
     gathered = np.load(tmp_path / "embeddings.npy", allow_pickle=False)
@@ -116,7 +117,7 @@ def test_a_stopped_embedding_goes_on_after_its_last_whole_shard(tmp_path, monkey
 
     for texts, batch_size, name in ((TEXTS[::-1], 2, "m"), (TEXTS, 3, "m"), (TEXTS, 2, "n")):
         model = Lengths()
-        embed_documents.embed(model, texts, batch_size, shards, {"model": name})
+        embedding.embed(model, texts, batch_size, shards, {"model": name})
         assert sum(map(len, model.batches)) == 5  # shards of anything else are no help
 
 

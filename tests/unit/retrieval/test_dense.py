@@ -12,6 +12,7 @@ import search_dense
 from ddro.core.command import UserError
 from ddro.core.files import write_table
 from ddro.core.tables import CORPUS, QUERIES
+from ddro.docids import embedding
 from ddro.retrieval import dense
 from ddro.retrieval.dense import nearest
 
@@ -83,7 +84,7 @@ def test_the_script_ranks_for_each_query_of_the_split(folder, tmp_path):
     run, timing = search(folder, tmp_path, "--depth", 2)
     assert [(row["qid"], row["rank"]) for row in run] == [("q1", 1), ("q1", 2), ("q2", 1), ("q2", 2)]
     assert [row["docno"] for row in run if row["rank"] == 1] == ["d1", "d3"]
-    model = embed_documents.load_model(MODEL, None)
+    model = embedding.load_model(MODEL, None)
     vectors = np.load(folder / "embeddings/embeddings.npy")
     products = model.encode(["first aid"]) @ vectors.T
     assert run[0]["score"] == pytest.approx(products.max(), abs=1e-6)

@@ -1,16 +1,15 @@
 """Give every document its docid, and report how many documents share one."""
 
 import argparse
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from ddro.core.command import UserError, log, progress, run
+from ddro.core.command import UserError, log, run
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-END, FIRST_WORD = 1, 2  # T5's padding is 0
+    from ddro.docids.schemes import Docids
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,29 +56,6 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
-@dataclass
-class Docids:
-    """The docids of a scheme, before collisions are dealt with.
-
-    Attributes:
-        tokens: of each document.
-        allowed: the tokens that may stand at each position.
-        first_new: the first token that neither the model nor the scheme has.
-        shortest: tokens that each docid has at least.
-        end_token: what every docid ends with, or None.
-        report: what the scheme has to tell.
-        names: what messages call each document, where that isn't its docno.
-    """
-
-    tokens: list[list[int]]
-    allowed: list[range]
-    first_new: int
-    shortest: int = 1
-    end_token: int | None = None
-    report: dict[str, Any] = field(default_factory=dict)
-    names: list[str] | None = None
-
-
 def main(arguments: argparse.Namespace) -> None:
     import pyarrow as pa
 
@@ -94,7 +70,7 @@ def main(arguments: argparse.Namespace) -> None:
     if not corpus.num_rows:
         raise UserError(f"{arguments.corpus}: there is no document to give a docid.")
     vocabulary_size = base_vocabulary(arguments.model)
-    docids = (of_table if arguments.table else of_scheme)(arguments, corpus, vocabulary_size)
+    docids = docids_of_scheme(arguments, corpus, vocabulary_size)
     check_docids(
         docids.tokens, docids.names or corpus["docno"].to_pylist(), docids.allowed, docids.shortest, docids.end_token
     )
@@ -137,22 +113,39 @@ def main(arguments: argparse.Namespace) -> None:
     write_table(table.take(order), arguments.output, tables.DOCIDS, ["docno"])
 
 
-def of_scheme(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size: int) -> Docids:
-    """Docids made from the documents."""
-    if arguments.scheme in ("pq", "rq"):
-        return of_codes(arguments, corpus.num_rows, vocabulary_size)
+def docids_of_scheme(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size: int) -> "Docids":
+    """Read what the scheme needs, and make the docids."""
+    from ddro.docids import schemes
+    from ddro.docids.text_format import read_docid_table
+
+    docnos, urls, titles = (corpus[name].to_pylist() for name in ("docno", "url", "title"))
+    if arguments.table:
+        return schemes.docids_of_table(
+            arguments.scheme,
+            docnos,
+            read_docid_table(arguments.table),
+            arguments.table,
+            vocabulary_size,
+            end_token=load_tokenizer(arguments.model).eos_token_id if arguments.scheme == "tu" else None,
+            max_tokens=arguments.max_tokens,
+            positions=arguments.positions,
+            centroids=arguments.centroids,
+        )
+    if arguments.scheme == "atomic":
+        return schemes.atomic_docids(len(docnos), vocabulary_size)
     if arguments.scheme == "tu":
-        return of_titles_and_urls(arguments, corpus, vocabulary_size)
-    from ddro.docids.tokens import atomic_tokens
+        if arguments.max_tokens < 1:
+            raise UserError(f"--max-tokens is {arguments.max_tokens}; it must be at least 1.")
+        tokenizer = load_tokenizer(arguments.model)
+        return schemes.docids_of_titles_and_urls(
+            docnos, urls, titles, tokenizer, vocabulary_size, rule=arguments.rule, max_tokens=arguments.max_tokens
+        )
+    return schemes.docids_of_codes(*read_codebook_and_vectors(arguments, len(docnos)), vocabulary_size)
 
-    end = vocabulary_size + corpus.num_rows
-    return Docids(atomic_tokens(corpus.num_rows, vocabulary_size).tolist(), [range(vocabulary_size, end)], end)
 
-
-def of_codes(arguments: argparse.Namespace, documents: int, vocabulary_size: int) -> Docids:
-    """Docids of the codes of the document vectors."""
+def read_codebook_and_vectors(arguments: argparse.Namespace, documents: int):  # noqa: ANN201 - takes seconds to import
+    """The codebook, and the vectors of as many documents."""
     from ddro.docids import quantisation
-    from ddro.docids.tokens import code_tokens, code_usage
     from ddro.docids.vectors import read_vectors
 
     if not (arguments.codebook and arguments.embeddings):
@@ -164,79 +157,7 @@ def of_codes(arguments: argparse.Namespace, documents: int, vocabulary_size: int
             f"{arguments.embeddings} has {len(vectors)} vectors, but {arguments.corpus} has {documents} documents. "
             "Embed the documents again."
         )
-    codebook = quantisation.read_codebook(arguments.codebook)
-    codes = quantisation.encode(codebook, vectors)
-    positions, centroids = codes.shape[1], quantisation.centroids_of(codebook)
-    distortion = quantisation.relative_distortion(codebook, vectors, codes)
-    log.info(
-        "%d codes of %d centroids leave %.1f %% of the variance unexplained", positions, centroids, 100 * distortion
-    )
-    report = {"centroids": centroids, "relative_distortion": round(distortion, 6), **code_usage(codes, centroids)}
-    tokens = code_tokens(codes, centroids, vocabulary_size).tolist()
-    return Docids(tokens, *code_ranges(positions, centroids, vocabulary_size), shortest=positions, report=report)
-
-
-def code_ranges(positions: int, centroids: int, vocabulary_size: int) -> tuple[list[range], int]:
-    """The tokens of each position of a docid of codes, and the first token behind them."""
-    bounds = [vocabulary_size + centroids * position for position in range(positions + 1)]
-    return [range(*pair) for pair in zip(bounds, bounds[1:], strict=False)], bounds[-1]
-
-
-def of_titles_and_urls(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size: int) -> Docids:
-    """Docids of the scheme tu; logs what they are made of."""
-    if arguments.max_tokens < 1:
-        raise UserError(f"--max-tokens is {arguments.max_tokens}; it must be at least 1.")
-    from collections import Counter
-    from itertools import repeat
-
-    from ddro.docids.title_url import docid_text, docid_tokens
-    from ddro.docids.tokens import with_tokens_of_its_own
-
-    tokenizer = load_tokenizer(arguments.model)
-    columns = (corpus[name].to_pylist() for name in ("docno", "url", "title"))
-    texts, made_of = zip(*map(docid_text, *columns, repeat(arguments.rule)), strict=True)
-    counts = dict(Counter(made_of).most_common())
-    for source, count in counts.items():
-        log.info("%d docids are made of %s", count, source)
-    tokens = docid_tokens(texts, tokenizer, arguments.max_tokens)
-    docids = list(progress(tokens, description="tokenise", unit="docids", total=len(texts)))
-    cut = sum(len(docid) > arguments.max_tokens for docid in docids)
-    unknown = sum(tokenizer.unk_token_id in docid for docid in docids)
-    log.info(
-        "%d docids have all %d tokens, so some may be cut; %d have an unknown one", cut, arguments.max_tokens, unknown
-    )
-    allowed = [range(FIRST_WORD, vocabulary_size)] * arguments.max_tokens
-    end, first_new = tokenizer.eos_token_id, vocabulary_size
-    if vocabulary_size < len(tokenizer):  # a decoder that has no words
-        docids, first_new = with_tokens_of_its_own(docids, end, END, vocabulary_size)
-        allowed, end = [range(vocabulary_size, first_new)] * arguments.max_tokens, END
-    report = {"made_of": counts, "of_all_tokens": cut, "with_unknown_token": unknown}
-    return Docids(docids, allowed, first_new, 0, end, report)
-
-
-def of_table(arguments: argparse.Namespace, corpus: "pa.Table", vocabulary_size: int) -> Docids:
-    """Docids of a published table, as far as the corpus has their documents."""
-    from ddro.docids.text_format import docids_of, read_docid_table
-
-    published = read_docid_table(arguments.table)
-    stripped = sum(len(entry.open_docid) < len(entry.tokens) for entry in published.values())
-    tokens, names = docids_of(corpus["docno"].to_pylist(), published, arguments.table)
-    report = {"left_out": len(published) - len(tokens), "without_padding": stripped}
-    log.info(
-        "%s: %d docids, of which %d of no document of the corpus", arguments.table, len(published), report["left_out"]
-    )
-    log.info("%d docids had padding or an end token, which is left out", stripped)
-    if arguments.scheme == "tu":
-        end = load_tokenizer(arguments.model).eos_token_id
-        allowed = [range(FIRST_WORD, vocabulary_size)] * arguments.max_tokens
-        return Docids([[*docid, end] for docid in tokens], allowed, vocabulary_size, 1, end, report, names)
-    if arguments.scheme == "atomic":
-        highest = max((docid[0] for docid in tokens if docid), default=vocabulary_size) + 1
-        return Docids(tokens, [range(vocabulary_size, highest)], highest, report=report, names=names)
-    if not (arguments.positions and arguments.centroids):
-        raise UserError(f"--table with --scheme {arguments.scheme} needs --subspaces (or --levels) and --centroids.")
-    ranges, first_new = code_ranges(arguments.positions, arguments.centroids, vocabulary_size)
-    return Docids(tokens, ranges, first_new, arguments.positions, None, report, names)
+    return quantisation.read_codebook(arguments.codebook), vectors
 
 
 def load_tokenizer(model: Path):  # noqa: ANN201 - takes seconds to import

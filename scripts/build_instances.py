@@ -57,35 +57,27 @@ def main(arguments: argparse.Namespace) -> None:
 
 def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001 - as main has them
     """Passages, sampled terms and, where the model can read it, the docid itself of each document."""
-    from ddro.training.instances import PASSAGES, SAMPLED_TERMS, docid_to_docid
+    from ddro.training.instances import instances_of_documents
 
     config = read_json(arguments.model / "config.json")
     reads_docids = config["model_type"] != "frozen_encoder"
     if not reads_docids:
         log.info("%s: a frozen encoder reads no docids, so none is an instance", arguments.model)
-    tokens = dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True))
     docnos, titles, bodies = (corpus[name].to_pylist() for name in ("docno", "title", "body"))
-    terms = SAMPLED_TERMS[arguments.sampled_terms](
+    yield from instances_of_documents(
         tokenizer,
         docnos,
-        [f"{title} {body}" for title, body in zip(titles, bodies, strict=True)],
-        count=arguments.max_terms,
-        max_tokens=arguments.passage_tokens,
+        titles,
+        bodies,
+        dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True)) if reads_docids else {},
+        config["vocab_size"],
+        passages=arguments.passages,
+        passage_tokens=arguments.passage_tokens,
+        max_passages=arguments.max_passages,
+        sampled_terms=arguments.sampled_terms,
+        max_terms=arguments.max_terms,
+        docid_end=arguments.docid_end,
     )
-    documents = progress(docnos, description="pretrain", unit="documents")
-    for docno, title, body, instance in zip(documents, titles, bodies, terms, strict=True):
-        yield from PASSAGES[arguments.passages](
-            tokenizer,
-            docno,
-            title,
-            body,
-            passage_tokens=arguments.passage_tokens,
-            max_passages=arguments.max_passages,
-        )
-        if instance:
-            yield instance
-        if reads_docids:
-            yield docid_to_docid(tokenizer, docno, tokens[docno], config["vocab_size"], end=arguments.docid_end)
 
 
 def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import PreTrainedTokenizerBase
 
+from ddro.core.command import progress
 from ddro.core.text import FUNCTION_WORDS, sentences, words
 from ddro.docids.tokens import docid_token
 
@@ -181,3 +182,45 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], l
         text, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
     )
     return encoded["input_ids"], encoded["offset_mapping"]
+
+
+def instances_of_documents(
+    tokenizer: PreTrainedTokenizerBase,
+    docnos: Sequence[str],
+    titles: Sequence[str],
+    bodies: Sequence[str],
+    docids: Mapping[str, Sequence[int]],
+    vocabulary_size: int,
+    *,
+    passages: str,
+    passage_tokens: int,
+    max_passages: int,
+    sampled_terms: str,
+    max_terms: int,
+    docid_end: bool,
+) -> Iterator[Instance]:
+    """Yield the instances of ``pretrain``: of each document its passages, its sampled terms, and its docid itself.
+
+    Args:
+        docids: the tokens of each document's docid; of a document that has none here no docid is an instance.
+        vocabulary_size: of the base model, beyond which the docids' own tokens lie.
+        passages: of `PASSAGES`, with their tokens and most of a document.
+        sampled_terms: of `SAMPLED_TERMS`, with the most of a document.
+        docid_end: whether an end token stands behind a docid as input.
+    """
+    terms = SAMPLED_TERMS[sampled_terms](
+        tokenizer,
+        docnos,
+        [f"{title} {body}" for title, body in zip(titles, bodies, strict=True)],
+        count=max_terms,
+        max_tokens=passage_tokens,
+    )
+    documents = progress(docnos, description="pretrain", unit="documents")
+    for docno, title, body, instance in zip(documents, titles, bodies, terms, strict=True):
+        yield from PASSAGES[passages](
+            tokenizer, docno, title, body, passage_tokens=passage_tokens, max_passages=max_passages
+        )
+        if instance:
+            yield instance
+        if docno in docids:
+            yield docid_to_docid(tokenizer, docno, docids[docno], vocabulary_size, end=docid_end)

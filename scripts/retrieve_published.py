@@ -17,6 +17,25 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--tied-head", action=argparse.BooleanOptionalAction, default=False, help="how the model was trained"
     )
+    options.add_argument(
+        "--scaled-output",
+        action=argparse.BooleanOptionalAction,
+        help="whether the decoder's output is multiplied by d_model^-0.5 (default: as the model's config.json has it)",
+    )
+    options.add_argument(
+        "--end-token",
+        action=argparse.BooleanOptionalAction,
+        help="whether docids end with an end token (default: as the docid table has it)",
+    )
+    options.add_argument(
+        "--leading-zero", action=argparse.BooleanOptionalAction, default=False, help="whether docids begin with a 0"
+    )
+    options.add_argument(
+        "--probe-lines",
+        type=int,
+        default=200,
+        help="test lines whose gold docids say if the last three options are right; 0: no check (default: %(default)s)",
+    )
     options.add_argument("--beams", type=int, required=True, help="width of the beam")
     options.add_argument(
         "--length-penalty",
@@ -33,12 +52,23 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
+    import numpy as np
     import pyarrow as pa
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
     from ddro.docids.trie import DocidTrie
-    from ddro.models.hub import mismatches, read_docids, read_test_set, weight_shapes
+    from ddro.models.hub import (
+        Reading,
+        are_closed,
+        gold_docid,
+        has_own_head,
+        mismatches,
+        read_docids,
+        read_test_set,
+        weight_shapes,
+    )
+    from ddro.models.probe import check_reading, mean_log_probabilities
     from ddro.models.t5 import be_quiet, note_whether_tied
     from ddro.retrieval.ranking import rank_in_batches
     from ddro.retrieval.runs import write_trec
@@ -46,8 +76,8 @@ def main(arguments: argparse.Namespace) -> None:
     be_quiet()
     docids, tests = read_docids(arguments.docids), read_test_set(arguments.tests)
     config, shapes = read_json(arguments.model / "config.json"), weight_shapes(arguments.model)
-    problems = mismatches(config, shapes, docids, tests, tied_head=arguments.tied_head)
-    if problems:
+    heads = {"tied_head": arguments.tied_head, "own_head": has_own_head(arguments.model)}
+    if problems := mismatches(config, shapes, docids, tests, **heads):
         raise UserError(
             f"{arguments.model}, {arguments.docids} and {arguments.tests} don't fit: {'; '.join(problems)}."
         )
@@ -62,21 +92,42 @@ def main(arguments: argparse.Namespace) -> None:
     )
     note_whether_tied(model)
     model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
-    docnos = list(docids)
-    qids = [str(number) for number in range(1, len(tests) + 1)]
     longest = arguments.max_query_tokens
+    queries = [
+        ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]] for ids in (line.input_ids for line in tests)
+    ]
+
+    closed = are_closed(docid for of_document in docids.values() for docid in of_document)
+    scaled, ends = arguments.scaled_output, arguments.end_token
+    reading = Reading(
+        scaled_output=model.config.scale_decoder_outputs if scaled is None else scaled,
+        end_token=closed if ends is None else ends,
+        leading_zero=arguments.leading_zero,
+    )
+    golden = [(query, gold_docid(line, docids)) for query, line in zip(queries, tests, strict=True)]
+    known = [(query, docid) for query, docid in golden if docid]
+    if arguments.probe_lines > 0:
+        count = min(arguments.probe_lines, len(known))
+        probed = [known[index] for index in np.linspace(0, len(known) - 1, count).astype(int)]
+        check_reading(mean_log_probabilities(model, probed, closed), reading, str(arguments.model))
+    model.config.scale_decoder_outputs = reading.scaled_output
+
+    as_read = dict.fromkeys(  # a document may have several docids
+        (docno, reading.docid(docid, closed)) for docno, of_document in docids.items() for docid in of_document
+    )
+    qids = [str(number) for number in range(1, len(tests) + 1)]
     table, _ = rank_in_batches(
         model,
-        DocidTrie.build([list(tokens) for tokens in docids.values()]),
-        docnos,
+        DocidTrie.build([list(docid) for _, docid in as_read]),
+        [docno for docno, _ in as_read],
         qids,
-        [ids if len(ids) <= longest else [*ids[: longest - 1], ids[-1]] for ids in (line.input_ids for line in tests)],
+        queries,
         beams=arguments.beams,
         length_penalty=arguments.length_penalty,
         max_query_tokens=longest,
         memory_mib=arguments.memory_mib,
     )
-    docnos += without_docid
+    docnos = [*docids, *without_docid]
     write_trec(table, arguments.output / "run.trec.gz", arguments.tag)
     for name, schema, columns in (
         (

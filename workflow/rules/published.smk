@@ -1,6 +1,11 @@
 """Checkpoints of others, evaluated as ours are."""
 
-CHECKPOINTS = read_yaml(ROOT / "config/published.yaml")
+READING = {"scaled_output": None, "end_token": None, "leading_zero": None}
+CHECKPOINTS = {name: READING | entry for name, entry in read_yaml(ROOT / "config/published.yaml").items()}
+# Their systems are those of the published results that they should give.
+MEASURES_OF_CHECKPOINTS = [
+    f"results/published/{name}/{entry['of'].split('/')[-1]}.test.json" for name, entry in CHECKPOINTS.items()
+]
 
 
 rule fetch_published:
@@ -45,7 +50,9 @@ rule retrieve_published:
     threads: 16
     params:
         **script("retrieve_published"),
-        settings=lambda wildcards: shlex.join(options(CHECKPOINTS[wildcards.checkpoint], ("beams", "tied_head"))),
+        settings=lambda wildcards: shlex.join(
+            options(CHECKPOINTS[wildcards.checkpoint], ("beams", "tied_head", *READING))
+        ),
         folder=subpath(output.run, parent=True),
     message:
         "{wildcards.checkpoint}: ranking with a published model"
@@ -80,7 +87,7 @@ use rule evaluate as evaluate_published with:
 
 rule compare_published:
     input:
-        metrics=expand("results/published/{checkpoint}/ddro.test.json", checkpoint=CHECKPOINTS),
+        metrics=MEASURES_OF_CHECKPOINTS,
         expected=project_file("config/expected.yaml"),
     output:
         result="results/published/summary.md",

@@ -7,7 +7,7 @@ docid, an end token (1) or not, Windows' line ends, blank lines, and docnos that
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -46,26 +46,35 @@ def without_brackets(docno: str) -> str:
     return docno.strip().removeprefix("[").removesuffix("]")
 
 
-def read_docid_table(path: Path) -> dict[str, Entry]:
-    """The entry of each docno, without brackets, in the order of the file; of a docno in several lines the last one.
-
-    How many lines are left out so is logged.
+def docid_lines(path: Path) -> Iterator[tuple[str, Entry]]:
+    """Yield the docno, without brackets, and the entry of each line.
 
     Raises:
         UserError: the file isn't there or has no line, or a line isn't of the form.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file (docids.table of the recipe names it, or the script's --docids).")
-    table: dict[str, Entry] = {}
-    repeated: list[int] = []
     lines = SourceLines(path, tolerance=0)
     for line in lines:
         if not (match := LINE.fullmatch(line)):
             raise UserError(f"{path}:{lines.number}: expected [docno]<TAB>token,token,..., found {line[:80]!r}.")
-        docno = without_brackets(match[1])
+        yield without_brackets(match[1]), Entry(lines.number, [int(token) for token in match[2].split(",")])
+
+
+def read_docid_table(path: Path) -> dict[str, Entry]:
+    """The entry of each docno, without brackets, in the order of the file; of a docno in several lines the last one.
+
+    How many lines are left out so is logged.
+
+    Raises:
+        UserError: what `docid_lines` refuses.
+    """
+    table: dict[str, Entry] = {}
+    repeated: list[int] = []
+    for docno, entry in docid_lines(path):
         if docno in table:
             repeated.append(table[docno].line)
-        table[docno] = Entry(lines.number, [int(token) for token in match[2].split(",")])
+        table[docno] = entry
     if repeated:
         log.warning(
             "%s: %d lines left out, whose document stands in a later line, too, such as line %d",

@@ -3,22 +3,64 @@
 The files have the form in which the authors of DDRO published theirs. A docid table is text, a line per document:
 docno, tab, token ids with commas (0 is padding). A test set is JSON lines, one per query and relevant document:
 ``input_ids``, the query's tokens; ``query_id``, which is the docno of the relevant document; ``doc_id``, its token ids
-with commas.
+with commas. What these files don't say of how they are meant is a `Reading`.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ddro.core.command import UserError
-from ddro.core.lines import SourceLines
-from ddro.docids.text_format import END, PADDING, read_docid_table, without_brackets
+from ddro.core.command import UserError, log
+from ddro.core.lines import SourceLines, identifier_of, record_of
+from ddro.docids.text_format import END, PADDING, docid_lines, without_brackets
 
 MOST_UNMATCHED = 0.01
 """Share of the test lines that may have no document, or another docid, in the docid table: they count as misses."""
+
+
+EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight")
+HEAD = "lm_head.weight"
+
+
+class Reading(NamedTuple):
+    """How the weights and docids of a checkpoint are meant; each field is a key of config/published.yaml.
+
+    Attributes:
+        scaled_output: the decoder's output is multiplied by d_model^-0.5 before the output head.
+        end_token: docids end with an end token.
+        leading_zero: docids begin with a 0 of their own, behind the 0 that every decoder starts with.
+    """
+
+    scaled_output: bool
+    end_token: bool
+    leading_zero: bool
+
+    def docid(self, tokens: Sequence[int], closed: bool) -> tuple[int, ...]:
+        """A docid of `read_docids`, as it is generated.
+
+        Args:
+            tokens: the docid.
+            closed: whether docids of its table end with an end token: one that doesn't was cut off, and gets none.
+        """
+        bare = without_end(tokens)
+        ends = self.end_token and (len(bare) < len(tokens) or not closed)
+        return (*[PADDING] * self.leading_zero, *bare, *[END] * ends)
+
+    def __str__(self) -> str:
+        """As config/published.yaml has it."""
+        return ", ".join(f"{name}: {str(value).lower()}" for name, value in self._asdict().items())
+
+
+def without_end(docid: Sequence[int]) -> tuple[int, ...]:
+    """A docid without the end token behind it."""
+    return tuple(docid[:-1] if docid and docid[-1] == END else docid)
+
+
+def are_closed(docids: Iterable[Sequence[int]]) -> bool:
+    """Whether there are docids that end with an end token."""
+    return any(docid[-1] == END for docid in docids)
 
 
 class TestLine(NamedTuple):
@@ -59,24 +101,36 @@ def fetch(source: str, revision: str | None = None) -> Path:
 
 
 def name_of_document(docno: str) -> str:
-    """The docno without the brackets and capitals that differ between the published files."""
-    return without_brackets(docno).lower()
+    """The docno without the brackets and capitals that differ between the published files, ``_`` for its blanks."""
+    return "_".join(without_brackets(docno).lower().split())
 
 
-def read_docids(path: Path) -> dict[str, tuple[int, ...]]:
-    """The docid of each document by `name_of_document`, padding left out, in file order.
+def read_docids(path: Path) -> dict[str, list[tuple[int, ...]]]:
+    """The docids of each document by `name_of_document`, padding left out, in file order.
+
+    A document has several where it stands in several lines, as the titles of Natural Questions do; how many is logged.
 
     Raises:
-        UserError: what `read_docid_table` refuses, or two docnos differ in case alone.
+        UserError: what `docid_lines` refuses, or a docid without a token.
     """
-    table = read_docid_table(path)
-    docids = {name_of_document(docno): tuple(entry.docid) for docno, entry in table.items()}
-    if len(docids) < len(table):
-        seen: dict[str, str] = {}
-        for docno, entry in table.items():
-            if (other := seen.setdefault(name_of_document(docno), docno)) != docno:
-                raise UserError(f"{path}:{entry.line}: documents {other!r} and {docno!r} differ in case alone.")
-    return docids
+    docids: dict[str, dict[tuple[int, ...], None]] = {}
+    lines = 0
+    for docno, entry in docid_lines(path):
+        if not entry.open_docid:
+            raise UserError(f"{path}:{entry.line}: the docid of {docno!r} is nothing but padding.")
+        docids.setdefault(name_of_document(docno), {})[tuple(entry.docid)] = None
+        lines += 1
+    different = sum(map(len, docids.values()))
+    if lines > len(docids):
+        log.warning(
+            "%s: %d lines, but %d documents: %d lines repeat one before, %d give a document another docid; all count",
+            path,
+            lines,
+            len(docids),
+            lines - different,
+            different - len(docids),
+        )
+    return {docno: list(of_document) for docno, of_document in docids.items()}
 
 
 def read_test_set(path: Path) -> list[TestLine]:
@@ -89,10 +143,13 @@ def read_test_set(path: Path) -> list[TestLine]:
     source = SourceLines(path, tolerance=0)
     for line in source:
         try:
-            row = json.loads(line)
-            docno = name_of_document(str(row["query_id"]))  # some files have numbers
-            lines.append(TestLine(docno, _tokens(row["doc_id"]), [int(token) for token in row["input_ids"]]))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            row = record_of(line)
+            docno = name_of_document(identifier_of(row["query_id"]) or "")  # some files have numbers
+            input_ids = _tokens(row["input_ids"])
+            if not docno or not input_ids:
+                raise ValueError("an empty docno or query")
+            lines.append(TestLine(docno, _tokens(row["doc_id"]), list(input_ids)))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
                 f"{path}:{source.number}: expected JSON with query_id (a docno), doc_id (numbers with commas) and "
                 f"input_ids (a list): {line[:80]!r}."
@@ -100,8 +157,18 @@ def read_test_set(path: Path) -> list[TestLine]:
     return lines
 
 
-def _tokens(text: str) -> tuple[int, ...]:
-    return tuple(token for token in map(int, text.split(",")) if token != PADDING)
+def _tokens(listed: str | Sequence[int]) -> tuple[int, ...]:
+    """Token ids, with commas or in a list, without padding; a `ValueError` says that one is none."""
+    tokens = [int(token) for token in (listed.split(",") if isinstance(listed, str) else listed)]
+    if min(tokens, default=0) < 0:
+        raise ValueError("a negative token")
+    return tuple(token for token in tokens if token != PADDING)
+
+
+def gold_docid(line: TestLine, docids: Mapping[str, Sequence[tuple[int, ...]]]) -> tuple[int, ...]:
+    """The docid of `read_docids` that a test line means: its own, else its document's first; () where there is none."""
+    of_document = docids.get(line.docno, [()])
+    return next((docid for docid in of_document if without_end(docid) == without_end(line.docid)), of_document[0])
 
 
 def weight_shapes(folder: Path) -> dict[str, list[int]]:
@@ -126,13 +193,34 @@ def weight_shapes(folder: Path) -> dict[str, list[int]]:
     return shapes
 
 
+def has_own_head(folder: Path) -> bool | None:
+    """Whether the output head that the folder stores differs from its embeddings; None where it stores none.
+
+    Raises:
+        UserError: what `weight_shapes` refuses.
+    """
+    from safetensors import safe_open
+
+    shapes = weight_shapes(folder)
+    embeddings = next((name for name in EMBEDDINGS if name in shapes), None)
+    if HEAD not in shapes or embeddings is None:
+        return None
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, "pt") as weights:
+            names = {HEAD, embeddings} & set(weights.keys())
+            found |= {name: weights.get_tensor(name) for name in names}
+    return not found[HEAD].equal(found[embeddings])
+
+
 def mismatches(
     config: Mapping[str, object],
     shapes: Mapping[str, Sequence[int]],
-    docids: Mapping[str, Sequence[int]],
+    docids: Mapping[str, Sequence[Sequence[int]]],
     tests: Sequence[TestLine],
     *,
     tied_head: bool,
+    own_head: bool | None,
 ) -> list[str]:
     """Return, in words, all that doesn't fit together of a model, its docids and its test set; [] if all does.
 
@@ -141,27 +229,34 @@ def mismatches(
         shapes: see `weight_shapes`.
         docids: see `read_docids`.
         tests: see `read_test_set`.
-        tied_head: whether the model was trained with an output head that is its word embeddings.
+        tied_head: whether the model is said to be trained with an output head that is its word embeddings.
+        own_head: see `has_own_head`.
     """
     found = []
     size = config.get("vocab_size")
     words = (config.get("encoder") or config).get("vocab_size")  # a frozen encoder has its own
-    rows = {name: shapes[name][0] for name in ("shared.weight", "encoder.embed_tokens.weight") if name in shapes}
+    rows = {name: shapes[name][0] for name in EMBEDDINGS if name in shapes}
     if set(rows.values()) - {size}:
         found.append(f"config.json says {size} tokens, but the embeddings have {next(iter(rows.values()))} rows")
     if not tied_head:
-        if "lm_head.weight" not in shapes:
+        if HEAD not in shapes:
             found.append(
-                "the untied output head (lm_head.weight) is missing in the weights: the upload lost it, "
+                f"the untied output head ({HEAD}) is missing in the weights: the upload lost it, "
                 "and with the word embeddings in its place all measures would be near zero"
             )
-        elif shapes["lm_head.weight"][0] != size:
-            found.append(f"config.json says {size} tokens, but the output head has {shapes['lm_head.weight'][0]} rows")
-        if config.get("tie_word_embeddings", True):
+        elif shapes[HEAD][0] != size:
+            found.append(f"config.json says {size} tokens, but the output head has {shapes[HEAD][0]} rows")
+        elif own_head is False:
             found.append(
-                "config.json ties the output head to the embeddings (tie_word_embeddings), yet it was trained untied"
+                "the output head in the weights is a copy of the word embeddings: the model was trained with a tied "
+                "head (write tied_head: true in config/published.yaml), or the upload lost its own"
             )
-    largest = max(max(tokens, default=0) for tokens in docids.values())
+    elif own_head:
+        found.append(
+            f"the weights have an output head of their own ({HEAD} differs from the word embeddings), so the model was "
+            "trained untied: write tied_head: false in config/published.yaml"
+        )
+    largest = max(max(tokens) for of_document in docids.values() for tokens in of_document)
     if isinstance(size, int) and largest >= size:
         found.append(f"docid token {largest} is beyond the model's {size} tokens: the docids belong to another model")
     if isinstance(words, int) and (word := max(max(line.input_ids, default=0) for line in tests)) >= words:
@@ -174,14 +269,14 @@ def mismatches(
             f"{len(unknown)} of {len(tests)} relevant documents are not in the docid table (such as {unknown[0]!r}; "
             f"the table has {next(iter(docids))!r}): the two name documents differently, or belong to other corpora"
         )
-    other = [line.docno for line in tests if line.docno in docids and _bare(line.docid) != _bare(docids[line.docno])]
+    other = [
+        line.docno
+        for line in tests
+        if line.docno in docids and without_end(line.docid) not in map(without_end, docids[line.docno])
+    ]
     if len(other) > MOST_UNMATCHED * len(tests):
         found.append(
             f"{len(other)} of {len(tests)} relevant documents have another docid in the test set than in the docid "
             f"table (such as {other[0]!r}): the two were made from different docids"
         )
     return found
-
-
-def _bare(docid: Sequence[int]) -> tuple[int, ...]:
-    return tuple(token for token in docid if token != END)

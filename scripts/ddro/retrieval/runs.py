@@ -87,10 +87,16 @@ def _numbers(score: np.ndarray) -> np.ndarray:
 def ranking_rows(
     qid: str, docnos: Sequence[str], documents: Sequence[int], scores: Sequence[float]
 ) -> list[dict[str, str | int | float]]:
-    """The rows (`tables.RUN`) of one query's documents, positions in ``docnos``, best first."""
+    """The rows (`tables.RUN`) of one query's documents, positions in ``docnos``, best first.
+
+    A docno that stands there several times, as published tables have it, is ranked once, where it is best.
+    """
+    best: dict[str, float] = {}
+    for document, score in zip(documents, scores, strict=True):
+        best.setdefault(docnos[document], float(score))
     return [
-        {"qid": qid, "docno": docnos[document], "rank": rank, "score": float(score)}
-        for rank, (document, score) in enumerate(zip(documents, scores, strict=True), 1)
+        {"qid": qid, "docno": docno, "rank": rank, "score": score}
+        for rank, (docno, score) in enumerate(best.items(), 1)
     ]
 
 

@@ -10,6 +10,8 @@ from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 from ddro.core.command import UserError
 from ddro.docids.trie import DocidTrie
 from ddro.models.frozen_encoder import FrozenEncoderT5, initialise_decoder
+from ddro.models.hub import Reading
+from ddro.models.probe import mean_log_probabilities
 from ddro.models.t5 import docid_strings, encode, extend_vocabulary, load, pad, save_whole
 from ddro.retrieval.beam_search import constrained_beam_search
 from ddro.training import states
@@ -151,3 +153,15 @@ def test_a_passage_begins_as_the_tokenizer_begins_a_text(made):
     _, tokenizer = made
     passages = window_passages(tokenizer, "d", "the queue", "create a stack delete a", passage_tokens=7, max_passages=9)
     assert [passage.input_ids for passage in passages] == [[2, 8, 5, 7, 9, 4, 3], [2, 8, 5, 6, 9, 3]]
+
+
+def test_its_gold_docids_can_be_probed(made):
+    model, tokenizer = made
+    queries = encode(tokenizer, TEXTS, 32)
+    ending = [[*docid, 1] for docid in DOCIDS[:3]]
+    ids, mask = pad(queries)
+    with torch.no_grad():
+        loss = model(input_ids=ids, attention_mask=mask, labels=torch.tensor(ending)).loss
+    reading = Reading(scaled_output=model.config.scale_decoder_outputs, end_token=True, leading_zero=False)
+    means = mean_log_probabilities(model, list(zip(queries, ending, strict=True)), closed=True)
+    assert means[reading] == pytest.approx(-3 * float(loss), abs=1e-4)

@@ -22,6 +22,7 @@ from ddro.models.export import model_card, sha256
 from ddro.models.hub import TestLine, fetch, mismatches, read_docids, read_test_set, weight_shapes
 from ddro.models.t5 import extend_vocabulary, initialise_t5, load, save, train_tokenizer
 from ddro.retrieval.runs import read_run
+from learned import learn
 from tables import table
 
 TEXTS = ["rotate a key", "list all buckets", "delete the table", "copy an object"]
@@ -37,6 +38,8 @@ def exported(tmp_path_factory):
     model = initialise_t5(len(tokenizer), **sizes, seed=1)
     base = model.config.vocab_size
     extend_vocabulary(model, tokenizer, base + 8, tied_head=False, seed=2)
+    asked = [(TEXTS[0], CODES[0]), (TEXTS[0], CODES[1]), (TEXTS[2], CODES[2])]
+    learn(model, [(tokenizer(text)["input_ids"], [base + code for code in codes]) for text, codes in asked])
     (folder / "model").mkdir()
     save(model, tokenizer, folder / "model")
     docids = [(docno, [base + code for code in codes]) for docno, codes in zip(DOCNOS, CODES, strict=True)]
@@ -92,7 +95,7 @@ def test_exported_docids_and_test_set_are_read_back(exported):
         "s3/list",
         "db/delete",
     ]  # each relevant one of the test queries
-    assert all(line.docid == docids[line.docno] for line in tests)
+    assert all([line.docid] == docids[line.docno] for line in tests)
     assert tests[0].input_ids == AutoTokenizer.from_pretrained(exported)("rotate a key")["input_ids"]
 
 
@@ -148,20 +151,20 @@ def test_what_cannot_be_fetched_is_named(tmp_path, monkeypatch):
 
 CONFIG = {"vocab_size": 20, "tie_word_embeddings": False}
 SHAPES = {"shared.weight": [20, 4], "lm_head.weight": [20, 4]}
-TABLE = {"a": (10, 11), "b": (10, 12)}
+TABLE = {"a": [(10, 11)], "b": [(10, 12), (10, 13)]}
 LINE = TestLine("a", (10, 11, 1), [5, 1])
 
 
 def test_what_fits_has_no_mismatch():
-    assert mismatches(CONFIG, SHAPES, TABLE, [LINE], tied_head=False) == []
+    assert mismatches(CONFIG, SHAPES, TABLE, [LINE], tied_head=False, own_head=True) == []
     tied = {"vocab_size": 20}
-    assert mismatches(tied, {"shared.weight": [20, 4]}, TABLE, [LINE], tied_head=True) == []
+    assert mismatches(tied, {"shared.weight": [20, 4]}, TABLE, [LINE], tied_head=True, own_head=None) == []
 
 
 def test_a_frozen_encoder_has_more_words_than_the_decoder_has_tokens():
     config = CONFIG | {"encoder": {"vocab_size": 40}}
-    assert mismatches(config, SHAPES, TABLE, [LINE._replace(input_ids=[39])], tied_head=False) == []
-    (found,) = mismatches(config, SHAPES, TABLE, [LINE._replace(input_ids=[40])], tied_head=False)
+    assert mismatches(config, SHAPES, TABLE, [LINE._replace(input_ids=[39])], tied_head=False, own_head=True) == []
+    (found,) = mismatches(config, SHAPES, TABLE, [LINE._replace(input_ids=[40])], tied_head=False, own_head=True)
     assert "query token 40 is beyond the model's 40 tokens" in found
 
 
@@ -171,8 +174,7 @@ def test_a_frozen_encoder_has_more_words_than_the_decoder_has_tokens():
         ({"config": CONFIG | {"vocab_size": 32}}, "config.json says 32 tokens, but the embeddings have 20 rows"),
         ({"config": CONFIG | {"vocab_size": 32}}, "but the output head has 20 rows"),
         ({"shapes": {"shared.weight": [20, 4]}}, "is missing in the weights: the upload lost it"),
-        ({"config": {"vocab_size": 20}}, "ties the output head"),
-        ({"docids": TABLE | {"c": (10, 20)}}, "docid token 20 is beyond the model's 20 tokens"),
+        ({"docids": TABLE | {"c": [(10, 20)]}}, "docid token 20 is beyond the model's 20 tokens"),
         ({"tests": [LINE, TestLine("a", (10, 11), [20])]}, "query token 20 is beyond"),
         (
             {"tests": [LINE, TestLine("msmarco_a", (10, 11), [2])]},
@@ -183,7 +185,7 @@ def test_a_frozen_encoder_has_more_words_than_the_decoder_has_tokens():
 )
 def test_each_mismatch_is_said_in_words(changed, message):
     whole = {"config": CONFIG, "shapes": SHAPES, "docids": TABLE, "tests": [LINE]} | changed
-    found = mismatches(*whole.values(), tied_head=False)
+    found = mismatches(*whole.values(), tied_head=False, own_head=True)
     with pytest.raises(UserError, match=message):
         raise UserError("; ".join(found))
 
@@ -240,7 +242,7 @@ def test_files_of_another_form_are_refused_with_their_line(tmp_path):
     path = tmp_path / "docids.txt"
     for text, message in (
         ("a\t1,x\n", r":1: expected \[docno\]<TAB>token"),
-        ("[A]\t5\na\t6\n", ":2: documents 'A' and 'a' differ in case alone"),
+        ("[A]\t5\na\t0,1,0\n", ":2: the docid of 'a' is nothing but padding"),
         ("", ": the file is empty"),
     ):
         path.write_text(text)
@@ -249,11 +251,43 @@ def test_files_of_another_form_are_refused_with_their_line(tmp_path):
     for text, message in (
         ("{", ":1: expected JSON"),
         (json.dumps({"query_id": "a"}), ":1: expected"),
+        (json.dumps({"query_id": ["a"], "doc_id": "5", "input_ids": [5]}), ":1: expected"),
+        (json.dumps({"query_id": "a", "doc_id": "5", "input_ids": [0]}), ":1: expected"),
+        (json.dumps({"query_id": "a", "doc_id": "-5", "input_ids": [5]}), ":1: expected"),
         ("", ": the file is empty"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=f"docids.txt{message}"):
             read_test_set(path)
+
+
+def test_docids_and_tests_as_they_really_are(tmp_path, caplog):
+    lines = [
+        "[D1]\t0,5,6,1,0",
+        "[d1]\t5,6,1",
+        "[-42]\t7",
+        "",
+        "lost (tv series) x.org\t8",
+        "[Lost (TV Series) x.org]\t9",
+    ]
+    (tmp_path / "docids.txt").write_bytes("\r\n".join([*lines, "", ""]).encode())
+    assert read_docids(tmp_path / "docids.txt") == {
+        "d1": [(5, 6, 1)],
+        "-42": [(7,)],
+        "lost_(tv_series)_x.org": [(8,), (9,)],
+    }
+    assert (
+        "5 lines, but 3 documents: 1 lines repeat one before, 1 give a document another docid; all count" in caplog.text
+    )
+    rows = [
+        {"query_id": -42, "doc_id": "7,0", "input_ids": [3, 1, 0, 0]},
+        {"query_id": "[Lost (TV Series) x.org]", "doc_id": [8], "input_ids": [3, 1]},
+    ]
+    (tmp_path / "tests.jsonl").write_bytes("\r\n".join([*map(json.dumps, rows), "", " "]).encode())
+    assert read_test_set(tmp_path / "tests.jsonl") == [
+        TestLine("-42", (7,), [3, 1]),
+        TestLine("lost_(tv_series)_x.org", (8,), [3, 1]),
+    ]
 
 
 def test_published_measures_stand_beside_ours(tmp_path, root):

@@ -1,4 +1,4 @@
-"""Read pseudo queries that others have written, lines of [docno]<TAB>text, and check them against the corpus."""
+"""Read pseudo queries of others, lines of [docno]<TAB>text or JSON, and check them against the corpus."""
 
 import argparse
 from collections import Counter
@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> None:
     if counts["lines_without_tab"] > TOLERANCE * lines.number:
         raise UserError(
             f"{arguments.published}: {counts['lines_without_tab']} of {lines.number} lines have no tab; each must be "
-            "[docno]<TAB>text."
+            '[docno]<TAB>text or {"doc_id": ..., "query": ...}.'
         )
     if len(without) > TOLERANCE * len(docnos):
         raise UserError(

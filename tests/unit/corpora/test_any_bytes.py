@@ -34,6 +34,7 @@ LINES = st.sampled_from(
         *(b'{"_id": ' + b"9" * 5000 + b"}", b'{"_id": "f", "text": "g", "metadata": {"url": {}}}', b"[1]", b"NaN"),
         b'{"example_id": 1, "question_text": "q", "document_url": "u", "document_text": "<H1> T </H1> <P> x </P>"}',
         b'{"example_id": "1", "question_text": "q", "document_url": "u", "document_tokens": [{"token": 1}]}',
+        *(b'{"doc_id": -42, "query": "q"}', b'{"doc_id": "D1", "query": "\\ud800"}', b'{"doc_id": 1e9, "query": []}'),
         b'{"example_id": true, "question_text": [], "document_url": {}, "document_tokens": 5}',
     ]
 )

@@ -251,3 +251,17 @@ def test_published_docnos_in_lower_case_and_quoted_texts():
     lines = ["[d1]\ta", '[d1]\t"what is ""b"""', '[D1]\t"c"', "d2\td", "D2\te", "[xa]\tf", "[xA]\tg"]
     assert shards.published_queries(lines, docnos, 9, counts) == [["a", 'what is "b"', '"c"'], ["d"], ["e"], [], ["g"]]
     assert counts == {"lines_of_other_documents": 1}
+
+
+def test_published_queries_as_lines_of_json():
+    docnos, counts = ["-42", "D2"], Counter()
+    lines = ['{"doc_id": -42, "query": "who  is it"}', '{"query": "b", "doc_id": "[d2]"}', "[D2]\tc", '{"doc_id": 9']
+    lines += ['{"doc_id": "d2", "query": ["x"]}', '{"doc_id": "d2"}', '{"doc_id": true, "query": "y"}']
+    lines += [
+        '{"doc_id": "d2", "query": " "}',
+        '{"doc_id": "d9", "query": "z"}',
+        "{not JSON}\td",
+        r'{"doc_id": "d2", "query": "\ud800"}',
+    ]
+    assert shards.published_queries(lines, docnos, 9, counts) == [["who is it"], ["b", "c"]]
+    assert counts == {"lines_without_tab": 6, "lines_without_text": 1, "lines_of_other_documents": 1}

@@ -1,4 +1,5 @@
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -8,7 +9,7 @@ from ddro.core.files import read_json, read_table, write_table
 from ddro.core.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, RUN
 from ddro.evaluation.averages import group_means, slice_means, slice_name
 from ddro.evaluation.measures import evaluate_run, per_query_table, query_properties
-from ddro.retrieval.runs import read_run, write_trec
+from ddro.retrieval.runs import ranking_rows, read_run, write_trec
 from tables import ranking, table
 
 
@@ -227,3 +228,47 @@ def test_script_refuses_a_query_judged_irrelevant_only_and_a_judged_document_out
     pq.write_table(table(QRELS, *QREL_ROWS, ("q4", "gone", 1)), files / "qrels.parquet")
     with pytest.raises(UserError, match="docno 'gone' is not in"):
         start(files, ranking("q1", "A"))
+
+
+@pytest.fixture(scope="module")
+def theirs(root):
+    """Of each instance its ranking and what the authors' functions make of it: see the fixture's own words."""
+    return read_json(root / "tests/fixtures/authors_code/evaluation.json")["instances"]
+
+
+def ours(instances):
+    """Our measures of the same rankings, as a published checkpoint is measured."""
+    rankings = {row["qid"]: row["ranking"] for row in instances}
+    run = []
+    for qid, docnos in rankings.items():
+        run += ranking_rows(qid, docnos, range(len(docnos)), [0.0] * len(docnos))
+    judged = [(row["qid"], row["relevant"], 1) for row in instances]
+    return evaluate_run(pa.Table.from_pylist(run, RUN), table(QRELS, *judged), "judgement")
+
+
+def test_the_authors_functions_give_what_the_protocol_of_the_paper_gives(theirs):
+    alike = [row for row in theirs if len(set(row["ranking"])) == len(row["ranking"])]
+    assert len(alike) == 20
+    measured = ours(alike)
+    for row in alike:
+        of_instance, expected = measured.loc[(row["qid"], row["relevant"])], row["measures"]
+        assert of_instance["MRR@10"] == pytest.approx(expected["MRR@10"])
+        for k in (1, 5, 10):
+            assert of_instance[f"R@{k}"] == expected[f"R@{k}"] == expected[f"Hit@{k}"]
+
+
+def test_a_document_of_two_docids_counts_once_here_and_twice_in_the_authors_functions(theirs):
+    """On purpose: a ranking that names a document twice isn't one."""
+    repeats = [row for row in theirs if len(set(row["ranking"])) < len(row["ranking"])]
+    measured = ours(repeats)
+    differences = {"MRR@10": 0, "R@10": 0}
+    for row in repeats:
+        of_instance, expected = measured.loc[(row["qid"], row["relevant"])], row["measures"]
+        once = list(dict.fromkeys(row["ranking"]))[:10]
+        rank = once.index(row["relevant"]) + 1 if row["relevant"] in once else None
+        assert of_instance["MRR@10"] == (pytest.approx(1 / rank) if rank else 0)
+        assert of_instance["R@10"] == (rank is not None)
+        assert of_instance["MRR@10"] >= expected["MRR@10"] - 1e-9  # those behind it move up
+        differences["MRR@10"] += of_instance["MRR@10"] > expected["MRR@10"] + 1e-9
+        differences["R@10"] += of_instance["R@10"] != expected["R@10"]
+    assert all(differences.values()), differences

@@ -145,6 +145,34 @@ def test_files_of_a_mirror_and_of_the_disk_and_another_mirror_changes_nothing(pr
     assert "Nothing to be done" in snakemake(project, target, "--configfile", "nq.yaml")
 
 
+@pytest.mark.timeout(200)
+def test_the_nq_of_the_authors_becomes_a_corpus_with_their_docnos(project, tmp_path):
+    rows = [[f"question {n}", f"-{n}", "", "", f"page {n}", "about", "words", f"url{n}", "", "en"] for n in range(24)]
+    pages = [{"id": row[1], "title": row[4], "content": row[6], "document_url": row[7]} for row in rows]
+    (tmp_path / "nq_merged.json").write_text("".join(json.dumps(page) + "\n" for page in pages))
+    for name, part in (("nq_train.gz", rows[:20]), ("nq_val.gz", rows[20:])):
+        (tmp_path / name).write_bytes(gzip.compress("".join("\t".join(row) + "\n" for row in part).encode()))
+    config = {
+        "experiments": [{"dataset": "nq_ddro", "docid": "pq", "recipe": "mine"}],
+        "recipes": {"mine": {"extends": "authors_code", "split": {"validation_share": 0.3}}},
+        "downloads": {"files": {path.name: str(path) for path in tmp_path.iterdir()}},
+    }
+    (project / "nq_ddro.yaml").write_text(json.dumps(config))
+    snakemake(project, "results/nq_ddro/queries.parquet", "--configfile", "nq_ddro.yaml")
+    corpus = read_table(project / "results/nq_ddro/corpus.parquet", CORPUS).to_pylist()
+    assert sorted(row["docno"] for row in corpus) == sorted(row[1] for row in rows)
+    queries = read_table(project / "results/nq_ddro/queries.parquet", QUERIES).to_pylist()
+    assert {row["qid"] for row in queries if row["split"] == "test"} == {"20", "21", "22", "23"}
+    report = read_json(project / "results/nq_ddro/data_report.json")
+    assert report["found"] | report["left_out"] == {
+        "documents": 24,
+        "queries": 24,
+        "qrels": 24,
+        "train_queries": 20,
+        "dev_queries": 4,
+    }
+
+
 class Quiet(SimpleHTTPRequestHandler):
     """A file server that logs nothing."""
 

@@ -208,6 +208,16 @@ def test_a_published_table_takes_the_place_of_vectors_and_codebook(tmp_path):
     assert any("fetch_file.py" in command and table in command for command in plan.commands)
 
 
+def test_the_authors_nq_is_read_with_its_docid_table(tmp_path):
+    table = "results/nq_ddro/download/pq_nq_docids.txt"
+    recipe = {"extends": "authors_code", "overrides": {"nq/pq": {"docids": {"table": table}}}}
+    config = {"experiments": [{"dataset": "nq_ddro", "docid": "pq", "recipe": "theirs"}], "recipes": {"theirs": recipe}}
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+    plan = dry_run(str(tmp_path / "config.yaml"), tmp_path)
+    assert (plan.jobs["read_nq_ddro"], plan.jobs["fetch_file"]) == (1, 4)
+    understand([command for command in plan.commands if "nq_ddro.py" in command or table in command])
+
+
 def test_a_plan_takes_less_than_ten_seconds(plan):
     assert plan[1].cpu_seconds < 10
 

@@ -135,6 +135,36 @@ rule read_nq:
         " {params.settings} --output {params.folder} --report {output.report} --cost {output.cost} 2>&1 | tee {log}"
 
 
+rule read_nq_ddro:
+    input:
+        documents="results/nq_ddro/download/nq_merged.json",
+        train="results/nq_ddro/download/nq_train.gz",
+        dev="results/nq_ddro/download/nq_val.gz",
+    output:
+        documents="results/{dataset}/raw/documents.parquet",
+        queries="results/{dataset}/raw/queries.parquet",
+        qrels="results/{dataset}/raw/qrels.parquet",
+        report="results/{dataset}/data_report.json",
+        cost="<costs>/{dataset}/read_nq_ddro.json",
+    log:
+        "<logs>/{dataset}/read_nq_ddro.log",
+    benchmark:
+        "<benchmarks>/{dataset}/read_nq_ddro.tsv"
+    wildcard_constraints:
+        dataset=datasets_read_by("nq_ddro"),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        **script("read_nq_ddro"),
+        settings=dataset_options("max_invalid", "expected"),
+        folder=subpath(output.documents, parent=True),
+    message:
+        "{wildcards.dataset}: reading Natural Questions as the authors of DDRO have published it"
+    shell:
+        "python {params.script} --documents {input.documents} --train {input.train} --dev {input.dev}"
+        " {params.settings} --output {params.folder} --report {output.report} --cost {output.cost} 2>&1 | tee {log}"
+
+
 rule read_folder:
     input:
         unpack(files_of_folder),

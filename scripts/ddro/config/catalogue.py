@@ -20,7 +20,7 @@ def load_datasets(config: Mapping[str, Any], source: str, root: Path) -> dict[st
 
     An entry that is `like` another has that one's keys under its own, except what was published about it: the counts
     of `expected` hold for one variant. Each entry gets its ``reader`` (the rule that reads it) and ``family`` (itself
-    and what it is like, for overrides).
+    and what it is like or has the `settings_of`, for overrides).
 
     A folder without training judgements gets `training` pseudo: pseudo queries then train in place of queries.
 
@@ -46,7 +46,8 @@ def load_datasets(config: Mapping[str, Any], source: str, root: Path) -> dict[st
             datasets[name] = {**DEFAULTS, **shared, **entry, "family": (entry["like"], name)}
         else:
             reader = entry.get("reader") or origins[0]
-            datasets[name] = {**DEFAULTS, **entry, "reader": reader, "family": (name,)}
+            origin = (entry["settings_of"],) if "settings_of" in entry else ()
+            datasets[name] = {**DEFAULTS, **entry, "reader": reader, "family": (*origin, name)}
         if "folder" in entry:
             judged = _check_folder(Path(entry["folder"]), f"{where}.folder")
             if "train" not in judged:

@@ -37,7 +37,7 @@ def parse_example(record: Mapping[str, Any]) -> Example:
         ValueError: what the record lacks.
     """
     needed = {key: identifier_of(record.get(key)) or "" for key in ("example_id", "question_text", "document_url")}
-    if lacking := [key for key, text in needed.items() if not _words(text)]:
+    if lacking := [key for key, text in needed.items() if not without_tags(text)]:
         raise ValueError(f"no {lacking[0]}")
     if isinstance(record.get("document_text"), str):
         marked_up = record["document_text"]
@@ -48,12 +48,12 @@ def parse_example(record: Mapping[str, Any]) -> Example:
             raise ValueError("neither document_text nor document_tokens") from error
     heading = HEADING.search(marked_up)
     title = identifier_of(record.get("document_title")) or (heading and heading.group(1))
-    title = _words(title or marked_up.split(" - Wikipedia")[0])
+    title = without_tags(title or marked_up.split(" - Wikipedia")[0])
     if not title or len(title) > 300:  # Wikipedia's limit is 255 bytes: more is a page, not a title
         raise ValueError("no title")
     return Example(
         qid=needed["example_id"],
-        question=_words(needed["question_text"]),
+        question=without_tags(needed["question_text"]),
         url=html.unescape(needed["document_url"]),
         title=title,
         page=marked_up,
@@ -68,10 +68,10 @@ def page_text(page: str) -> str:
     heading = HEADING.search(page)
     body = page[heading.end() :] if heading else page
     for paragraph in PARAGRAPH.finditer(body):
-        if abstract := _words(paragraph.group(1)):
-            rest = _words(body[: paragraph.start()] + " " + body[paragraph.end() :])
+        if abstract := without_tags(paragraph.group(1)):
+            rest = without_tags(body[: paragraph.start()] + " " + body[paragraph.end() :])
             return f"{abstract} {rest}".rstrip()
-    return _words(body)
+    return without_tags(body)
 
 
 def title_key(title: str) -> str:
@@ -94,5 +94,5 @@ def page_docno(example: Example, by: str) -> str:
     return "nq-" + hashlib.blake2b(key.encode(), digest_size=8).hexdigest()
 
 
-def _words(text: str) -> str:
+def without_tags(text: str) -> str:
     return " ".join(TAG.sub(" ", text).split())

@@ -15,7 +15,7 @@ def test_the_shipped_data_sets_are_described_whole(root):
         if "like" in dataset:
             assert set(dataset) == {"like", "by", "dev_queries"}, name
             continue
-        assert set(dataset) - {"expected", "by", "dev_queries"} == KEYS, name
+        assert set(dataset) - {"expected", "by", "dev_queries", "settings_of"} == KEYS, name
         for file in dataset["files"]:
             assert {"name", "url", "size", "md5"} == set(file), name
             assert file["url"].startswith("https://") and file["url"].endswith("/" + file["name"])
@@ -29,6 +29,16 @@ def test_a_variant_has_the_files_of_its_data_set_but_not_its_published_counts(ro
     assert datasets["nq_by_id"]["files"] == datasets["nq"]["files"]
     assert (datasets["nq"]["by"], datasets["nq_by_id"]["by"]) == ("title", "id")
     assert "expected" in datasets["nq"] and "expected" not in datasets["nq_by_id"]
+
+
+def test_the_authors_nq_has_the_settings_and_the_published_results_of_nq(root):
+    assert load_datasets({}, "c", root)["nq_ddro"]["family"] == ("nq", "nq_ddro")
+    recipe = {"extends": "demo", "overrides": {"nq/pq": {"decoding": {"beams": 7}}}}
+    experiment = {"dataset": "nq_ddro", "docid": "pq", "recipe": "mine"}
+    (found,) = load_experiments({"experiments": [experiment], "recipes": {"mine": recipe}}, "c", root)
+    assert found.settings["decoding"]["beams"] == 7
+    published = yaml.safe_load((root / "config/expected.yaml").read_text())["published"]
+    assert published["nq_ddro"] == published["nq"]
 
 
 def test_the_defaults_are_those_of_the_schema(root):

@@ -14,7 +14,7 @@ from ddro.core.command import UserError
 
 ROOT = Path(__file__).resolve().parents[3]
 SOURCE = "config/config.yaml"
-DATASETS = ("awscli", "ansible", "msmarco", "nq", "nq_in_corpus", "nq_by_id", "nq_by_id_in_corpus")
+DATASETS = ("awscli", "ansible", "msmarco", "nq", "nq_ddro", "nq_in_corpus", "nq_by_id", "nq_by_id_in_corpus")
 DOCIDS = ("pq", "rq", "tu", "atomic")
 SCOPES = ", ".join([*DATASETS, *DOCIDS, *(f"{dataset}/{docid}" for dataset in DATASETS for docid in DOCIDS)])
 DEMO = {"dataset": "awscli", "docid": "pq", "recipe": "demo"}
@@ -167,8 +167,8 @@ def test_options_of_lists_switches_and_nothing():
         (
             {"experiments": [{"dataset": "ms-marco"}]},
             "config/config.yaml: experiments[0].dataset: 'ms-marco' is not known. Did you mean msmarco? "
-            "Write one of awscli, ansible, msmarco, nq, nq_in_corpus, nq_by_id, nq_by_id_in_corpus, or describe yours "
-            "under datasets (config/README.md).",
+            "Write one of awscli, ansible, msmarco, nq, nq_ddro, nq_in_corpus, nq_by_id, nq_by_id_in_corpus, or "
+            "describe yours under datasets (config/README.md).",
         ),
         (
             {"experiments": [{"docid": "xyz"}]},

@@ -17,8 +17,10 @@ from ddro.core.command import UserError
 from ddro.core.lines import SourceLines
 from ddro.corpora.beir import read_documents, read_qrels, read_queries
 from ddro.corpora.collection import Collection
+from ddro.corpora.nq_ddro import read_questions
 from ddro.doc2query.shards import published_queries
 from ddro.docids.text_format import read_docid_table
+from ddro.models.hub import read_docids, read_test_set
 from ddro.retrieval.runs import read_run
 
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", 150))
@@ -35,6 +37,8 @@ LINES = st.sampled_from(
         b'{"example_id": 1, "question_text": "q", "document_url": "u", "document_text": "<H1> T </H1> <P> x </P>"}',
         b'{"example_id": "1", "question_text": "q", "document_url": "u", "document_tokens": [{"token": 1}]}',
         *(b'{"doc_id": -42, "query": "q"}', b'{"doc_id": "D1", "query": "\\ud800"}', b'{"doc_id": 1e9, "query": []}'),
+        *(b'{"query_id": -42, "doc_id": "5,1,0", "input_ids": [3, 1]}', b"[-42]\t0,5,1,0", b'{"id": 1, "title": "x"}'),
+        *(b"q\t1\t\t\tt\t\t\tu\t\ten", b'"q ""x""\t"\t1\t\t\tt\t\t\tu\t\ten', b'"q" x\t1', b'"q'),
         b'{"example_id": true, "question_text": [], "document_url": {}, "document_tokens": 5}',
     ]
 )
@@ -117,7 +121,23 @@ def test_each_page_is_data_or_counted(tmp_path: Path, content: bytes) -> None:
 
 
 @pytest.mark.timeout(0)
-@pytest.mark.parametrize("read", [read_docid_table, read_run])
+@given(content=CONTENT)
+@RARELY
+def test_rows_of_questions_are_data_or_counted_or_the_file_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "lines"
+    path.write_bytes(content)
+    lines = SourceLines(path, 1)
+    try:
+        rows = list(read_questions(lines))
+    except UserError as error:
+        assert str(path) in str(error)
+    else:
+        bytes_that_are_text = lines.rejected["not UTF-8"]
+        assert sum(row is None for row in rows) == lines.rejected.total() - bytes_that_are_text
+
+
+@pytest.mark.timeout(0)
+@pytest.mark.parametrize("read", [read_docid_table, read_run, read_docids, read_test_set])
 @pytest.mark.parametrize("name", ["file", "file.gz"])
 @given(content=CONTENT)
 @RARELY

@@ -34,6 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     """Check that run, queries, qrels and corpus fit each other, then evaluate."""
     import pyarrow.compute as pc
 
+    from ddro.corpora.judgements import queries_of_split
     from ddro.evaluation.averages import GROUPS, group_means, slice_means
     from ddro.evaluation.measures import evaluate_run, per_query_table, query_properties
     from ddro.retrieval.runs import read_run
@@ -43,9 +44,7 @@ def main(arguments: argparse.Namespace) -> None:
     docnos = read_table(arguments.corpus, CORPUS)["docno"]
     ranking = read_run(arguments.run)
 
-    qids = queries.filter(pc.equal(queries["split"], arguments.split))["qid"]
-    if not len(qids):
-        raise UserError(f"{arguments.queries}: no query is in the split {arguments.split!r}.")
+    qids = queries_of_split(queries, arguments.queries, arguments.split)["qid"]
     check_foreign_key(ranking, arguments.run, "qid", qids, f"the {arguments.split} queries of {arguments.queries}")
     check_foreign_key(ranking, arguments.run, "docno", docnos, str(arguments.corpus))
     check_foreign_key(qrels, arguments.qrels, "qid", queries["qid"], str(arguments.queries))

@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     import shutil
 
+    from ddro.corpora.judgements import read_queries
     from ddro.docids.text_format import write_docid_table
     from ddro.models.export import model_card, sha256, test_lines
     from ddro.models.t5 import LOWER_CASE, be_quiet, encode, load
@@ -41,8 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
     be_quiet()
     model, tokenizer = load(arguments.model)
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
-    queries = read_table(arguments.queries, tables.QUERIES, ["qid"]).to_pylist()
-    tests = {row["qid"]: row["text"] for row in queries if row["split"] == "test"}
+    tests = dict(read_queries(arguments.queries, "test"))
     tokens = encode(tokenizer, list(tests.values()), arguments.max_query_tokens)
     input_ids = dict(zip(tests, tokens, strict=True))
     qrels = read_table(arguments.qrels, tables.QRELS, ["qid", "docno"]).to_pylist()

@@ -5,13 +5,10 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-import pyarrow as pa
-
-from ddro.core import tables
 from ddro.core.command import UserError, log, progress, run
-from ddro.core.files import write_table
 from ddro.corpora.ansible import INSTALL, VERSION, module_files, read_package
-from ddro.corpora.collection import Collection, add_options
+from ddro.corpora.collection import add_options
+from ddro.corpora.information_needs import write_collection
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,22 +22,13 @@ def main(arguments: argparse.Namespace) -> None:
     folder = arguments.collections or installed_collections()
     files = module_files(folder)
     documents, needs, left_out = read_package(folder, progress(files, description="modules", unit="files"))
-    rows = [vars(document) for document in documents]
-    write_table(
-        pa.Table.from_pylist(rows, tables.DOCUMENTS),
-        arguments.output / "documents.parquet",
-        tables.DOCUMENTS,
-        ["docno"],
-    )
-    collection = Collection(tolerance=0)
-    collection.left_out = left_out
-    collection.queries = {need.qid: (need.text, need.kind) for need in needs}
-    collection.judgements = {(need.qid, docno): 1 for need in needs for docno in need.docnos}
-    collection.write(
-        arguments.output,
-        arguments.report,
+    write_collection(
+        documents,
+        needs,
+        left_out,
         "installed package",
-        {document.docno for document in documents},
+        output=arguments.output,
+        report=arguments.report,
         expected=arguments.expected,
     )
 

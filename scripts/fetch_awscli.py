@@ -3,14 +3,11 @@
 import argparse
 from pathlib import Path
 
-import pyarrow as pa
-
-from ddro.core import tables
 from ddro.core.command import UserError, run
-from ddro.core.files import write_table
 from ddro.core.packages import package_folder
 from ddro.corpora.awscli import read_packages
-from ddro.corpora.collection import Collection, add_options
+from ddro.corpora.collection import add_options
+from ddro.corpora.information_needs import write_collection
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,22 +24,13 @@ def main(arguments: argparse.Namespace) -> None:
     )
     if not needs:
         raise UserError("the example files hold no heading that makes a query. Reinstall awscli (envs/lock.txt).")
-    rows = [vars(document) for document in documents]
-    write_table(
-        pa.Table.from_pylist(rows, tables.DOCUMENTS),
-        arguments.output / "documents.parquet",
-        tables.DOCUMENTS,
-        ["docno"],
-    )
-    collection = Collection(tolerance=0)
-    collection.left_out = left_out
-    collection.queries = {need.qid: (need.text, need.kind) for need in needs}
-    collection.judgements = {(need.qid, docno): 1 for need in needs for docno in need.docnos}
-    collection.write(
-        arguments.output,
-        arguments.report,
+    write_collection(
+        documents,
+        needs,
+        left_out,
         "built in",
-        {document.docno for document in documents},
+        output=arguments.output,
+        report=arguments.report,
         expected=arguments.expected,
     )
 

@@ -21,10 +21,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
+    from ddro.corpora.judgements import queries_of_split
     from ddro.retrieval.runs import gather, summarise_timings, write_trec
 
-    queries = read_table(arguments.queries, tables.QUERIES, ["qid"]).to_pylist()
-    qids = [row["qid"] for row in queries if row["split"] == arguments.split]
+    queries = read_table(arguments.queries, tables.QUERIES, ["qid"])
+    qids = queries_of_split(queries, arguments.queries, arguments.split)["qid"].to_pylist()
     run_table = gather([read_table(path, tables.RUN) for path in arguments.runs], qids)
     write_trec(run_table, arguments.output_run, arguments.tag)
     timing = summarise_timings([read_json(path) for path in arguments.timings])

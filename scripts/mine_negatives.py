@@ -50,10 +50,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     import numpy as np
-    import pyarrow.compute as pc
 
     from ddro.core.files import read_table, write_table
     from ddro.core.tables import DOCIDS, NEGATIVES, QUERIES
+    from ddro.corpora.judgements import queries_of_split
     from ddro.training.negatives import (
         by_chance,
         by_model,
@@ -72,9 +72,7 @@ def main(arguments: argparse.Namespace) -> None:
     docnos = docids["docno"].combine_chunks()
     groups = docid_groups(docids["tokens"].combine_chunks())
     queries = read_table(arguments.queries, QUERIES, ["qid"])
-    qids = set(queries.filter(pc.equal(queries["split"], arguments.split))["qid"].to_pylist())
-    if not qids:
-        raise UserError(f"{arguments.queries}: no query is in the split {arguments.split!r}.")
+    qids = set(queries_of_split(queries, arguments.queries, arguments.split)["qid"].to_pylist())
     relevant = read_relevant(arguments.qrels, qids, docnos)
     of_model = read_ranking(arguments.ranking, qids, docnos) if arguments.ranking else None
 

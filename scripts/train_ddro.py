@@ -1,6 +1,7 @@
 """Train DDRO: prefer each query's relevant docid to docids that BM25 ranks for it."""
 
 import argparse
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -91,7 +92,8 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     validation_groups = groups_of_pairs(
         validation, queries, docids, tokenizer, prompt_tokens, size, only=retrieval.qids
     )
-    texts = [*train_groups["prompt_ids"], *validation_groups["prompt_ids"], *retrieval.input_ids]
+    prompts = (group["prompt_ids"] for groups in (train_groups, validation_groups) for group in groups)
+    texts = chain(prompts, retrieval.input_ids)  # lists are made if need be
     keep_states(model, texts, checkpoints.folder / "states.npy")
     trainer = DdroTrainer(
         model,

@@ -1,6 +1,7 @@
 """Train one stage of supervised fine-tuning: cross-entropy of the docid given a text."""
 
 import argparse
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -89,7 +90,8 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
         length_penalty=arguments.length_penalty,
         max_query_tokens=arguments.max_query_tokens,
     )
-    keep_states(model, [*instances["input_ids"].to_pylist(), *retrieval.input_ids], checkpoints.folder / "states.npy")
+    texts = chain((ids.as_py() for ids in instances["input_ids"]), retrieval.input_ids)  # lists are made if need be
+    keep_states(model, texts, checkpoints.folder / "states.npy")
     best = MRR if arguments.keep == "best" else None
     settings = trainer_arguments(
         TrainingSettings.of(vars(arguments)), checkpoints.folder, warmup=arguments.warmup_share, best=best

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from ddro.core.text import content_stems
+from ddro.corpora.collection import Collection
 
 MIN_CONTENT_WORDS = 3
 MAX_RELEVANT = 3
@@ -63,3 +66,29 @@ def information_needs(found: list[Phrase]) -> tuple[list[Need], Counter]:
             needs.append((first, docnos))
     needs.sort(key=lambda pair: (pair[1], pair[0].kind, pair[0].text))
     return [Need(f"q{i:05d}", phrase.text, phrase.kind, docnos) for i, (phrase, docnos) in enumerate(needs)], dropped
+
+
+def write_collection(
+    documents: Sequence[Document],
+    needs: Iterable[Need],
+    left_out: Counter,
+    variant: str,
+    *,
+    output: Path,
+    report: Path,
+    expected: Iterable[tuple[str, int]],
+) -> None:
+    """Write a data set of documents and needs as `Collection.write` does, where the arguments are described."""
+    import pyarrow as pa
+
+    from ddro.core.files import write_table
+    from ddro.core.tables import DOCUMENTS
+
+    rows = pa.Table.from_pylist([vars(document) for document in documents], DOCUMENTS)
+    write_table(rows, output / "documents.parquet", DOCUMENTS, ["docno"])
+    collection = Collection(tolerance=0)
+    collection.left_out = left_out
+    for need in needs:
+        collection.queries[need.qid] = (need.text, need.kind)
+        collection.judgements |= {(need.qid, docno): 1 for docno in need.docnos}
+    collection.write(output, report, variant, {document.docno for document in documents}, expected=expected)

@@ -24,16 +24,25 @@ class JudgedQuery(NamedTuple):
     docnos: tuple[str, ...]
 
 
+def queries_of_split(queries: pa.Table, path: Path, split: str) -> pa.Table:
+    """The rows of ``queries`` (`tables.QUERIES`, read from ``path``) that are of ``split``, in their order.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = queries.filter(pc.equal(queries["split"], split))
+    if not len(found):
+        raise UserError(f"{path}: no query is in the split {split!r}.")
+    return found
+
+
 def read_queries(path: Path, split: str) -> list[tuple[str, str]]:
     """The (qid, text) of the queries of one split, in the order of the table (`tables.QUERIES`).
 
     Raises:
         UserError: there is none, or one has no text.
     """
-    table = read_table(path, tables.QUERIES, ["qid"])
-    table = table.filter(pc.equal(table["split"], split))
-    if not len(table):
-        raise UserError(f"{path}: no query is in the split {split!r}.")
+    table = queries_of_split(read_table(path, tables.QUERIES, ["qid"]), path, split)
     queries = list(zip(table["qid"].to_pylist(), table["text"].to_pylist(), strict=True))
     blank = [qid for qid, text in queries if not text.strip()]
     if blank:

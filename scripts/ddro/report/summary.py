@@ -15,13 +15,13 @@ from ddro.report.html import Table
 
 Row = dict[str, str | int | float | None]
 
-BASELINES = ("sft", "bm25")
+TESTED_AGAINST = ("sft", "bm25")
 TESTS = ("p", "p_holm", "p_randomisation")
 COLUMNS = (
     *("dataset", "variant", "docid", "recipe", "system", "protocol", "n_queries", *MEASURES),
     *(f"{name}_{end}" for name in MEASURES for end in ("low", "high")),
     *("n_seen", "MRR@10_seen", "R@10_seen", "n_unseen", "MRR@10_unseen", "R@10_unseen"),
-    *(f"{test}_vs_{baseline}" for test in TESTS for baseline in BASELINES),
+    *(f"{test}_vs_{baseline}" for test in TESTS for baseline in TESTED_AGAINST),
     *(f"{kind}_{name}" for kind in ("paper", "verdict") for name in ("MRR@10", "R@1", "R@5", "R@10")),
     *("beams", "queries_per_s", "ms_median", "ms_p95", "index_mib", "model_mib", "device"),
     *("training_seconds", "training_gpu_seconds", "training_gpu_wh", "seconds", "peak_mib"),
@@ -70,7 +70,7 @@ def summary_row(
         row[f"n_{group}"] = groups[group]["n_queries"]
         row |= {f"{name}_{group}": groups[group][name] for name in ("MRR@10", "R@10")}
     for test in comparison["comparisons"]:
-        if test["system"] == system and test["measure"] == "MRR@10" and test["baseline"] in BASELINES:
+        if test["system"] == system and test["measure"] == "MRR@10" and test["baseline"] in TESTED_AGAINST:
             row[f"p_vs_{test['baseline']}"] = test["p"]
             row[f"p_randomisation_vs_{test['baseline']}"] = test["p_randomisation"]
     for difference in published:
@@ -94,9 +94,9 @@ def correct(rows: Sequence[Row]) -> list[Row]:
         return row["dataset"], row["docid"], row["recipe"], frozenset((row["system"], baseline))
 
     for row in rows:
-        tests |= {key(row, name): row[f"p_vs_{name}"] for name in BASELINES if row[f"p_vs_{name}"] is not None}
+        tests |= {key(row, name): row[f"p_vs_{name}"] for name in TESTED_AGAINST if row[f"p_vs_{name}"] is not None}
     corrected = dict(zip(tests, holm(list(tests.values())), strict=True))
-    return [row | {f"p_holm_vs_{name}": corrected.get(key(row, name)) for name in BASELINES} for row in rows]
+    return [row | {f"p_holm_vs_{name}": corrected.get(key(row, name)) for name in TESTED_AGAINST} for row in rows]
 
 
 def to_csv(rows: Sequence[Row]) -> str:
@@ -140,7 +140,7 @@ def tables(
             "Significance",
             "Paired two-sided tests on MRR@10. p: t-test; p_holm: the same, corrected for the number of tests in this "
             "table (Holm); p_randomisation: Fisher's randomisation test.",
-            *(f"{test}_vs_{baseline}" for baseline in BASELINES for test in TESTS),
+            *(f"{test}_vs_{baseline}" for baseline in TESTED_AGAINST for test in TESTS),
         ),
         select(
             "Seen and unseen queries",

@@ -14,6 +14,7 @@ from transformers import PreTrainedTokenizerBase
 from ddro.core.command import progress
 from ddro.core.text import FUNCTION_WORDS, sentences, words
 from ddro.docids.tokens import docid_token
+from ddro.models.t5 import encode
 
 MAX_TITLE_SHARE = 0.5
 """A title takes at most this share of a passage, so that each passage has something of the body."""
@@ -171,8 +172,7 @@ def from_texts(
     tokenizer: PreTrainedTokenizerBase, docnos: Sequence[str], texts: Sequence[str], max_tokens: int
 ) -> Iterator[Instance]:
     """One instance a text, cut to ``max_tokens``."""
-    encoded = tokenizer(list(texts), truncation=True, max_length=max_tokens, return_attention_mask=False)["input_ids"]
-    for docno, text, tokens in zip(docnos, texts, encoded, strict=True):
+    for docno, text, tokens in zip(docnos, texts, encode(tokenizer, texts, max_tokens), strict=True):
         yield Instance(docno, text, tokens)
 
 

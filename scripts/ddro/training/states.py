@@ -21,7 +21,8 @@ TEXTS_AT_A_TIME = 128
 def keep_states(model: PreTrainedModel, texts: Iterable[Sequence[int]], path: Path) -> None:
     """Let the model's encoder take its states of ``texts`` (token ids) from a file, which is made if it isn't there.
 
-    Nothing is done for a model that trains its encoder, nor on a GPU, which computes states faster than it reads them.
+    Nothing is done for a model that trains its encoder, nor on a GPU, which computes states faster than it reads them:
+    then not one of ``texts`` is taken.
 
     The file is float16 [tokens of all different texts, width] in NumPy's format, shorter texts first. The texts must be
     the same whenever it is used.

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -143,7 +143,7 @@ def docids_of_scheme(arguments: argparse.Namespace, corpus: "pa.Table", vocabula
     return schemes.docids_of_codes(*read_codebook_and_vectors(arguments, len(docnos)), vocabulary_size)
 
 
-def read_codebook_and_vectors(arguments: argparse.Namespace, documents: int):  # noqa: ANN201 - takes seconds to import
+def read_codebook_and_vectors(arguments: argparse.Namespace, documents: int):
     """The codebook, and the vectors of as many documents."""
     from ddro.docids import quantisation
     from ddro.docids.vectors import read_vectors
@@ -160,7 +160,7 @@ def read_codebook_and_vectors(arguments: argparse.Namespace, documents: int):  #
     return quantisation.read_codebook(arguments.codebook), vectors
 
 
-def load_tokenizer(model: Path):  # noqa: ANN201 - takes seconds to import
+def load_tokenizer(model: Path):
     """The tokenizer of a model folder."""
     if not (model / "tokenizer.json").is_file():  # without it transformers makes up an empty tokenizer
         raise UserError(f"{model}: no tokenizer.json. Delete the folder and rerun.")
@@ -180,4 +180,4 @@ def base_vocabulary(model: Path) -> int:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, progress, run
+from ddro.core.command import UserError, call_main, log, progress
 from ddro.core.files import check_foreign_key, read_json, read_table, row_writer
 
 
@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("%s: %d instances of %d documents", arguments.stage, count, corpus.num_rows)
 
 
-def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001 - as main has them
+def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:
     """Passages, sampled terms and, where the model can read it, the docid itself of each document."""
     from ddro.training.instances import instances_of_documents
 
@@ -80,7 +80,7 @@ def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN
     )
 
 
-def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001
+def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:
     """Each pseudo query with the document that it was written for."""
     from ddro.training.instances import from_texts
 
@@ -90,7 +90,7 @@ def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa
         yield from from_texts(tokenizer, batch["docno"].to_pylist(), batch["text"].to_pylist(), arguments.query_tokens)
 
 
-def of_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN001
+def of_queries(arguments, tokenizer, corpus, docids) -> Iterator:
     """Each training query with each of its relevant documents."""
     from ddro.corpora.judgements import relevant_documents
     from ddro.training.instances import from_texts
@@ -103,4 +103,4 @@ def of_queries(arguments, tokenizer, corpus, docids) -> Iterator:  # noqa: ANN00
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

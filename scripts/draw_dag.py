@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,4 +43,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

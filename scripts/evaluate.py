@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 from ddro.core.files import check_foreign_key, read_table, write_json, write_table
 from ddro.core.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, SPLITS
 
@@ -84,4 +84,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 from ddro.core.files import read_json, read_table, write_whole
 
 
@@ -83,4 +83,4 @@ def push(folder: Path, repository: str) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main, hub=True)
+    call_main(parser(), main, hub=True)

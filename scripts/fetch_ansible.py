@@ -5,7 +5,7 @@ import importlib.metadata
 import importlib.util
 from pathlib import Path
 
-from ddro.core.command import UserError, log, progress, run
+from ddro.core.command import UserError, call_main, log, progress
 from ddro.corpora.ansible import INSTALL, VERSION, module_files, read_package
 from ddro.corpora.collection import add_options
 from ddro.corpora.information_needs import write_collection
@@ -45,4 +45,4 @@ def installed_collections() -> Path:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 
 
 def parser() -> argparse.ArgumentParser:
@@ -60,4 +60,4 @@ def link(file: Path, output: Path, expected) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -4,7 +4,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from ddro.core.command import log, run
+from ddro.core.command import call_main, log
 from ddro.core.files import write_whole
 
 
@@ -31,4 +31,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main, hub=True)
+    call_main(parser(), main, hub=True)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import log, run
+from ddro.core.command import call_main, log
 from ddro.core.files import read_table
 from ddro.training.arguments import TrainingSettings, add_training_options
 
@@ -81,4 +81,4 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

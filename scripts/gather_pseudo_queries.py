@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from ddro.core.command import log, run
+from ddro.core.command import call_main, log
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,4 +35,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

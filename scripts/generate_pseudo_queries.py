@@ -5,7 +5,7 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from ddro.core.command import UserError, log, progress, run, shard_of
+from ddro.core.command import UserError, call_main, log, progress, shard_of
 
 
 def parser() -> argparse.ArgumentParser:
@@ -110,4 +110,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -7,7 +7,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddro.core.command import UserError, log, progress, run
+from ddro.core.command import UserError, call_main, log, progress
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,4 +57,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

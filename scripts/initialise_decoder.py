@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 
 
 def parser() -> argparse.ArgumentParser:
@@ -49,4 +49,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

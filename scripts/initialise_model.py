@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 from ddro.core.files import read_table
 
 
@@ -51,4 +51,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 from ddro.core.files import read_table
 from ddro.core.text import content_stems, first_sentence
 from ddro.corpora.judgements import MadeQuery, add_tables_options, write_with_made_queries
@@ -44,4 +44,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

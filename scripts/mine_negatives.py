@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import UserError, log, progress, run
+from ddro.core.command import UserError, call_main, log, progress
 from ddro.core.tables import QUERY_SETS
 
 
@@ -159,4 +159,4 @@ def read_ranking(path: Path, qids: set[str], docnos) -> dict:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

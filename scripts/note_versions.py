@@ -9,7 +9,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from ddro.core.command import log, run
+from ddro.core.command import call_main, log
 from ddro.core.files import read_json, write_whole
 
 
@@ -61,4 +61,4 @@ def git(*words: str) -> str:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

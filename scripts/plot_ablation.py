@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import log, run
+from ddro.core.command import call_main, log
 from ddro.core.files import read_json
 
 
@@ -27,9 +27,9 @@ def main(arguments: argparse.Namespace) -> None:
 
     measured = {}
     for path in arguments.metrics:
-        whole = read_json(path)["groups"]["all"]
-        ends = whole["intervals"]["MRR@10"] or [whole["MRR@10"]] * 2  # one query has no interval
-        measured[(*path.parts[-5:-2], path.name.split(".")[0])] = (whole["MRR@10"], *ends)
+        overall = read_json(path)["groups"]["all"]
+        ends = overall["intervals"]["MRR@10"] or [overall["MRR@10"]] * 2  # one query has no interval
+        measured[(*path.parts[-5:-2], path.name.split(".")[0])] = (overall["MRR@10"], *ends)
     base, panels = panels_of(measured)
     for panel, points in panels.items():
         log.info("%s: %s", panel, ", ".join(f"{name} {value:.4f}" for name, (value, _, _) in points.items()))
@@ -37,4 +37,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

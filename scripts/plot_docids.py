@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import run
+from ddro.core.command import call_main
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,4 +21,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import UserError, run
+from ddro.core.command import UserError, call_main
 from ddro.core.tables import STAGES
 
 
@@ -36,4 +36,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

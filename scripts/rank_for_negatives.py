@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import run
+from ddro.core.command import call_main
 from ddro.core.files import write_table
 from ddro.corpora.judgements import read_queries
 from ddro.retrieval.ranking import add_retrieval_options, rank_queries
@@ -34,4 +34,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import UserError, run
+from ddro.core.command import UserError, call_main
 from ddro.corpora.collection import Collection, add_options, judge
 
 
@@ -57,4 +57,4 @@ def write_documents(collection: Collection, path: Path, output: Path) -> set[str
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ddro.core.command import UserError, progress, run
+from ddro.core.command import UserError, call_main, progress
 from ddro.core.lines import cant_be_kept, grade_of
 from ddro.corpora.collection import Collection, add_options, judge
 
@@ -58,14 +58,14 @@ def find_parts(name: str) -> dict[str, Any]:
     parts = {kind: part for kind, words in PARTS.items() for word in words if (part := load(f"{name}/{word}"))}
     if parts:
         return parts
-    whole = load(name)
-    if not whole:
+    complete = load(name)
+    if not complete:
         raise UserError(
             f"{name}: ir_datasets knows no such id with documents, queries and judgements. Its catalogue is at "
             "ir-datasets.com."
         )
     word = name.split("/")[-1]
-    return {next((kind for kind, words in PARTS.items() if word in words), "query"): whole}
+    return {next((kind for kind, words in PARTS.items() if word in words), "query"): complete}
 
 
 def load(name: str) -> Any:
@@ -115,4 +115,4 @@ def rows(dataset: Any) -> Iterator[dict[str, str]]:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

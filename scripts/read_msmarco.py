@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Container
 from pathlib import Path
 
-from ddro.core.command import UserError, run
+from ddro.core.command import UserError, call_main
 from ddro.core.lines import cant_be_kept, grade_of
 from ddro.corpora.collection import Collection, add_options
 
@@ -114,4 +114,4 @@ def write_documents(
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

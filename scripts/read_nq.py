@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
-from ddro.core.command import UserError, run
+from ddro.core.command import UserError, call_main
 from ddro.core.lines import cant_be_kept, record_of
 from ddro.corpora.collection import Collection, add_options
 from ddro.corpora.natural_questions import Example, page_docno, page_text, parse_example
@@ -81,4 +81,4 @@ def read_examples(collection: Collection, path: Path) -> Iterator[Example]:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

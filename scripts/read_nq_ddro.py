@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import UserError, run
+from ddro.core.command import UserError, call_main
 from ddro.core.lines import record_of
 from ddro.corpora.collection import Collection, add_options
 from ddro.corpora.nq_ddro import Pages, parse_document, read_questions
@@ -82,4 +82,4 @@ def read_kind(collection: Collection, pages: Pages, path: Path, kind: str, first
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

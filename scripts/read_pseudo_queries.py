@@ -4,7 +4,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 
 TOLERANCE = 0.01
 """Share of malformed lines, and of documents without a query, above which the file is taken for the wrong one."""
@@ -48,4 +48,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, progress, run
+from ddro.core.command import UserError, call_main, log, progress
 from ddro.core.files import check_foreign_key, read_batches, read_table
 from ddro.corpora.sampling import most_judged, write_in_order
 
@@ -82,4 +82,4 @@ def count_queries(arguments: argparse.Namespace, docnos: pa.ChunkedArray) -> dic
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -4,7 +4,7 @@ import argparse
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ddro.core.command import UserError, log, progress, run
+from ddro.core.command import UserError, call_main, log, progress
 from ddro.core.tables import QUERY_SETS
 
 QUERIES_A_BATCH = 256
@@ -61,4 +61,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

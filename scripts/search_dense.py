@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, progress, run
+from ddro.core.command import UserError, call_main, log, progress
 
 QUERIES_A_BATCH = 256
 
@@ -69,4 +69,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

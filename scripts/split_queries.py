@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 from ddro.core.files import check_foreign_key, read_table, write_json, write_table
 from ddro.core.text import has_no_blanks
 from ddro.corpora.splits import Query, has_official_split, hold_out, keep_official
@@ -108,4 +108,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 from ddro.core.files import read_json, write_whole
 
 HEADING = "Results on the test queries"
@@ -50,9 +50,9 @@ def main(arguments: argparse.Namespace) -> None:
     """Read the small files of each experiment and write the three summaries."""
     from ddro.evaluation.published import differences, published_result, read_expected
     from ddro.report.costs import read_cost
-    from ddro.report.data_sets import data_tables
+    from ddro.report.data_sets import data_set_tables
     from ddro.report.html import to_html, to_markdown
-    from ddro.report.summary import correct, summary_row, tables, to_csv
+    from ddro.report.summary import correct, summary_row, summary_tables, to_csv
 
     expected = read_expected(arguments.expected)
     costs = [read_cost(path, arguments.results / "costs") for path in arguments.costs]
@@ -84,7 +84,7 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("%d experiments, %d rows, %d jobs", len(arguments.experiments), len(rows), len(costs))
 
     rows = correct(rows)
-    shown = [*tables(rows, published, slices, costs), *data_tables(reports)]
+    shown = [*summary_tables(rows, published, slices, costs), *data_set_tables(reports)]
     for path, text in (
         (arguments.output_csv, to_csv(rows)),
         (arguments.output_markdown, to_markdown(HEADING, shown)),
@@ -117,4 +117,4 @@ def read_result(path: Path) -> dict:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 from ddro.core.files import check_foreign_key, read_table
 from ddro.training.arguments import (
     TrainingSettings,
@@ -50,7 +50,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     from ddro.models.t5 import be_quiet, load
     from ddro.training.checkpoints import Checkpoints, identity
     from ddro.training.ddro import DdroTrainer, GroupCollator
-    from ddro.training.pairs import group_size, groups_of_pairs
+    from ddro.training.pairs import group_pairs, group_size
     from ddro.training.states import keep_states
     from ddro.training.trainer import add_callbacks, finish, train_with_checkpoints, trainer_arguments
     from ddro.training.validation import validation_retrieval
@@ -88,10 +88,8 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
         evaluation_steps=arguments.evaluation_steps,
     )
     prompt_tokens = arguments.prompt_tokens or arguments.max_query_tokens
-    train_groups = groups_of_pairs(train, queries, docids, tokenizer, prompt_tokens, size)
-    validation_groups = groups_of_pairs(
-        validation, queries, docids, tokenizer, prompt_tokens, size, only=retrieval.qids
-    )
+    train_groups = group_pairs(train, queries, docids, tokenizer, prompt_tokens, size)
+    validation_groups = group_pairs(validation, queries, docids, tokenizer, prompt_tokens, size, only=retrieval.qids)
     prompts = (group["prompt_ids"] for groups in (train_groups, validation_groups) for group in groups)
     texts = chain(prompts, retrieval.input_ids)  # lists are made if need be
     keep_states(model, texts, checkpoints.folder / "states.npy")
@@ -130,4 +128,4 @@ def read_pairs(path: Path, arguments: argparse.Namespace, docids: pa.Table, quer
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

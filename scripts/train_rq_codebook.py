@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import log, run
+from ddro.core.command import call_main, log
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,4 +42,4 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

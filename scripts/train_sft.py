@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from ddro.core import tables
-from ddro.core.command import UserError, log, run
+from ddro.core.command import UserError, call_main, log
 from ddro.core.files import check_foreign_key, read_table
 from ddro.training.arguments import (
     TrainingSettings,
@@ -123,4 +123,4 @@ def read_instances(path: Path, arguments: argparse.Namespace, docids: pa.Table) 
 
 
 if __name__ == "__main__":
-    run(parser(), main)
+    call_main(parser(), main)

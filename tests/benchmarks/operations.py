@@ -23,7 +23,7 @@ class Counts(TorchDispatchMode):
         super().__init__()
         self.operations = self.waits = 0
 
-    def __torch_dispatch__(self, operation, types, arguments=(), options=None):  # noqa: ANN001, ANN204 - torch's own
+    def __torch_dispatch__(self, operation, types, arguments=(), options=None):
         name = operation.overloadpacket.__name__
         self.operations += not any(
             part.alias_info and not part.alias_info.is_write for part in operation._schema.returns
@@ -40,13 +40,13 @@ class _Lists(TorchFunctionMode):
         super().__init__()
         self.counts = counts
 
-    def __torch_function__(self, function, types, arguments=(), options=None):  # noqa: ANN001, ANN204 - torch's own
+    def __torch_function__(self, function, types, arguments=(), options=None):
         self.counts.waits += function is torch.Tensor.tolist
         return function(*arguments, **(options or {}))
 
 
 @contextmanager
-def counted():  # noqa: ANN201 - Counts
+def counted():
     """``with counted() as counts: ...`` counts what the block asks for, in this thread."""
     counts = Counts()
     with _Lists(counts), counts:

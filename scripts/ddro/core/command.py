@@ -30,7 +30,7 @@ class UserError(Exception):
     """Input or settings that the program can't work with; the message says where and what to do."""
 
 
-def run(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], Any], *, hub: bool = False) -> None:
+def call_main(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespace], Any], *, hub: bool = False) -> None:
     """Parse the command line and call ``main``; a `UserError` ends the program with its message alone.
 
     Without ``hub`` the libraries of Hugging Face use no network, which a compute node may not have. With ``--cost`` the

@@ -1,4 +1,4 @@
-"""What each job cost, as it told itself when it ended (see `ddro.core.command.run`), and the sums for a system.
+"""What each job cost, as it told itself when it ended (see `ddro.core.command.call_main`), and the sums for a system.
 
 A job that was stopped and resumed tells of its last run only; but a training's GPU seconds and energy are those of all
 its runs, from its log, which goes on where the training does.

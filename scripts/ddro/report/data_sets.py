@@ -10,7 +10,7 @@ from ddro.report.html import Table
 Report = Mapping[str, Any]
 
 
-def data_tables(reports: Mapping[str, tuple[Report, Report]]) -> list[Table]:
+def data_set_tables(reports: Mapping[str, tuple[Report, Report]]) -> list[Table]:
     """Return a table of counts and, where anything was left out or is odd, one of that.
 
     Args:

@@ -109,7 +109,7 @@ def to_csv(rows: Sequence[Row]) -> str:
     return text.getvalue()
 
 
-def tables(
+def summary_tables(
     rows: Sequence[Row],
     published: Mapping[tuple[str, str], Sequence[Difference]],
     slices: Mapping[tuple[str, str], Mapping[str, Sequence[Mapping[str, Any]]]],

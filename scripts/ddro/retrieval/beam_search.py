@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from ddro.core.command import UserError
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import pad
-from ddro.retrieval.completion import Rest, score_to_the_end
+from ddro.retrieval.completion import OpenDocids, score_to_the_end
 from ddro.retrieval.found_docids import NONE, FoundDocids
 from ddro.retrieval.t5_decoder import Past, Rows, T5Decoder
 
@@ -140,7 +140,7 @@ def _search(
         row = tree.first_row[beams.node]
         if level and bool((tree.end_row[beams.node] - row == 1).all()):
             place = tree.first_token[row] + level - 1
-            rest = Rest(beams.query, row, place, beams.score, beams.past, beams.parent, level)
+            rest = OpenDocids(beams.query, row, place, beams.score, beams.past, beams.parent, level)
             score_to_the_end(decoder, tree, rest, found)
             break
         beams = _step(decoder, trie, tree, beams, level, num_beams, found)

@@ -15,7 +15,7 @@ FIRST_TOKENS = 2  # that are scored before hopeless docids are dropped for the f
 
 
 @dataclass(frozen=True)
-class Rest:
+class OpenDocids:
     """Docids of several queries, scored up to some token.
 
     Attributes:
@@ -37,7 +37,7 @@ class Rest:
     length: int
 
 
-def score_to_the_end(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, found: FoundDocids) -> None:
+def score_to_the_end(decoder: T5Decoder, tree: SimpleNamespace, rest: OpenDocids, found: FoundDocids) -> None:
     """Move docids to ``found`` with the scores of all their tokens, but for those that fall below its floor."""
     tokens = FIRST_TOKENS
     while len(rest.query):
@@ -55,14 +55,14 @@ def score_to_the_end(decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, foun
                 found.add(rest.query[ended], rest.row[ended], total[ended], rest.length + left[ended])
                 live = found.may_count(rest.query, total, live & ~ended, rest.length + step, lengths)
         at = live.nonzero()[:, 0]
-        rest = Rest(
+        rest = OpenDocids(
             rest.query[at], rest.row[at], rest.place[at], total[at], rest.past, rest.parent[at], rest.length + size
         )
 
 
 def _score_tokens(
-    decoder: T5Decoder, tree: SimpleNamespace, rest: Rest, counts: torch.Tensor, *, keep: bool
-) -> tuple[torch.Tensor, Rest]:
+    decoder: T5Decoder, tree: SimpleNamespace, rest: OpenDocids, counts: torch.Tensor, *, keep: bool
+) -> tuple[torch.Tensor, OpenDocids]:
     """Log-probabilities of the next ``counts`` tokens of each docid, float32 [docids, most of them], 0 beyond.
 
     The docids move on to their last token; the past is that of those with most tokens, if it is to be kept.

@@ -26,10 +26,10 @@ def read_training_log(path: Path | str) -> list[Record]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             record = json.loads(line)
-            whole = isinstance(record["stage"], str) and isinstance(record["step"], int)
+            is_record = isinstance(record["stage"], str) and isinstance(record["step"], int)
         except (json.JSONDecodeError, KeyError, TypeError) as error:
             raise UserError(f"{path}:{number}: not a JSON object with stage and step: {line[:100]!r}.") from error
-        if not whole:
+        if not is_record:
             raise UserError(f"{path}:{number}: stage must be text and step a whole number: {line[:100]!r}.")
         records.append(record)
     if not records:

@@ -28,7 +28,7 @@ def group_size(batch_size: int, pairs: pa.Table) -> int:
     return next(size for size in sizes if (counts // size * size).sum() >= FULL_GROUPS * counts.sum())
 
 
-def groups_of_pairs(
+def group_pairs(
     pairs: pa.Table,
     queries: pa.Table,
     docids: pa.Table,

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ddro.core.command import UserError, run
+from ddro.core.command import UserError, call_main
 from ddro.core.files import (
     check_foreign_key,
     check_table,
@@ -242,6 +242,6 @@ def test_a_full_disk_ends_a_script_with_one_line(caplog, monkeypatch):
     monkeypatch.setattr("sys.argv", ["script.py"])
     caplog.set_level("INFO", logger="ddro")  # which run sets, too; pytest puts it back
     with pytest.raises(SystemExit) as ended:
-        run(argparse.ArgumentParser(), main)
+        call_main(argparse.ArgumentParser(), main)
     assert ended.value.code == 1
     assert caplog.messages[-1].startswith("the disk is full")

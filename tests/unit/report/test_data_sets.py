@@ -1,4 +1,4 @@
-from ddro.report.data_sets import data_tables
+from ddro.report.data_sets import data_set_tables
 
 DATA = {
     "variant": "by title, dev all",
@@ -18,7 +18,7 @@ SPLIT = {"splits": {"train": 5, "test": 7}, "counts": {"queries without a releva
 
 
 def test_counts_beside_those_published_and_all_that_was_left_out():
-    counts, remarks = data_tables({"nq": (DATA, SPLIT)})
+    counts, remarks = data_set_tables({"nq": (DATA, SPLIT)})
     published = "documents 109739: differs (109000); dev_queries 7830: OK"
     assert counts.rows == [["nq", "by title, dev all", "109000", "5", "0", "7", published]]
     assert remarks.rows == [
@@ -31,5 +31,5 @@ def test_counts_beside_those_published_and_all_that_was_left_out():
 
 def test_nothing_left_out_needs_no_table():
     clean = DATA | {"expected": [], "left_out": {}, "noted": {}, "files": []}
-    (counts,) = data_tables({"mine": (clean, SPLIT | {"counts": {}})})
+    (counts,) = data_set_tables({"mine": (clean, SPLIT | {"counts": {}})})
     assert counts.rows[0][-1] == "-"

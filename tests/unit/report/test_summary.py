@@ -12,7 +12,7 @@ from ddro.core.tables import MEASURES
 from ddro.evaluation.published import differences
 from ddro.report.costs import JobCost, cost, read_cost, training_cost
 from ddro.report.html import Table, to_html, to_markdown
-from ddro.report.summary import COLUMNS, correct, summary_row, tables, to_csv
+from ddro.report.summary import COLUMNS, correct, summary_row, summary_tables, to_csv
 
 BOUNDS = {"OK": 1.0, "close": 3.0}
 
@@ -166,7 +166,10 @@ def test_tables_to_read():
     key = ("awscli/pq/demo", "ddro")
     lines = differences({"R@1": 0.4123}, {"R@1": 0.4}, BOUNDS)
     trained = JobCost("awscli", "train_ddro", 7.0, 3.0, 5.0, 6.5, 0.21)
-    shown = {table.title: table for table in tables(ROWS, {key: lines}, {key: metrics(0.5)["slices"]}, [job, trained])}
+    shown = {
+        table.title: table
+        for table in summary_tables(ROWS, {key: lines}, {key: metrics(0.5)["slices"]}, [job, trained])
+    }
     assert shown["Measures"].header == ("experiment", "system", "protocol", "n_queries", *MEASURES)
     assert shown["Measures"].rows[1] == [*key, "query", "160", *["0.6123"] * 7]
     assert "one instance per query, with all" in shown["Measures"].note
@@ -189,16 +192,16 @@ def test_tables_to_read():
         ["awscli", "train_ddro", "7.0", "3.0", "5", "6.5", "0.2"],
     ]
     assert all(len(row) == len(table.header) for table in shown.values() for row in table.rows)
-    assert "Beside the paper" not in [table.title for table in tables(ROWS, {}, {}, [])]
+    assert "Beside the paper" not in [table.title for table in summary_tables(ROWS, {}, {}, [])]
 
 
 def test_a_training_that_keeps_its_start_is_named():
     costs = [
         JobCost("d/pq/r", f"train_sft.{stage}", 4.0, 4.0, 7.0, kept_step=step) for stage, step in (("a", 9), ("b", 0))
     ]
-    shown = {table.title: table for table in tables(ROWS, {}, {}, costs)}
+    shown = {table.title: table for table in summary_tables(ROWS, {}, {}, costs)}
     assert shown["Trainings that gained nothing"].rows == [["d/pq/r", "train_sft.b"]]
-    assert "Trainings that gained nothing" not in [table.title for table in tables(ROWS, {}, {}, costs[:1])]
+    assert "Trainings that gained nothing" not in [table.title for table in summary_tables(ROWS, {}, {}, costs[:1])]
 
 
 def test_html_shows_the_cells_escaped_and_every_tag_is_closed():

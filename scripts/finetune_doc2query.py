@@ -36,8 +36,9 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     from ddro.doc2query.writers import encode_relevant_documents, load_doc2query
     from ddro.models.t5 import be_quiet, encode, save_whole
     from ddro.training.batches import InstanceCollator, instance_dataset
+    from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
-    from ddro.training.trainer import SftTrainer, add_callbacks, finish, train_with_checkpoints, trainer_arguments
+    from ddro.training.trainer import SftTrainer, finish, train_with_checkpoints, trainer_arguments
 
     be_quiet()
     set_seed(arguments.seed)

@@ -48,11 +48,12 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     from trl import DPOConfig
 
     from ddro.models.t5 import be_quiet, load
+    from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
     from ddro.training.ddro import DdroTrainer, GroupCollator
     from ddro.training.pairs import group_pairs, group_size
     from ddro.training.states import keep_states
-    from ddro.training.trainer import add_callbacks, finish, train_with_checkpoints, trainer_arguments
+    from ddro.training.trainer import finish, train_with_checkpoints, trainer_arguments
     from ddro.training.validation import validation_retrieval
 
     be_quiet()

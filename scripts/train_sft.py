@@ -56,10 +56,11 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
 
     from ddro.models.t5 import be_quiet, extend_vocabulary, load, read_in_lower_case
     from ddro.training.batches import InstanceCollator, instance_dataset
+    from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
     from ddro.training.states import keep_states
-    from ddro.training.trainer import MRR, SftTrainer, add_callbacks, finish, train_with_checkpoints, trainer_arguments
-    from ddro.training.validation import validation_instances, validation_retrieval
+    from ddro.training.trainer import SftTrainer, finish, train_with_checkpoints, trainer_arguments
+    from ddro.training.validation import MRR, validation_instances, validation_retrieval
 
     be_quiet()
     set_seed(arguments.seed)

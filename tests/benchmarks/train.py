@@ -30,9 +30,10 @@ from trl import DPOConfig
 
 from ddro.models.t5 import be_quiet, train_tokenizer
 from ddro.training.batches import InstanceCollator, instance_dataset
+from ddro.training.callbacks import add_callbacks
 from ddro.training.ddro import DdroTrainer, GroupCollator
 from ddro.training.throughput import training_operations
-from ddro.training.trainer import SftTrainer, add_callbacks, trainer_arguments
+from ddro.training.trainer import SftTrainer, trainer_arguments
 
 WORDS, DOCID, BETA = 32128, 24, 0.4
 SIZES = {

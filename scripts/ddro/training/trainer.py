@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,32 +11,24 @@ import datasets
 import numpy as np
 import torch
 from transformers import (
-    EarlyStoppingCallback,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PrinterCallback,
     Trainer,
-    TrainerCallback,
-    TrainerControl,
     TrainerState,
-    TrainingArguments,
 )
-from transformers.integrations import TensorBoardCallback
 from transformers.trainer_utils import EvalLoopOutput
 
-from ddro.core.command import UserError, log
+from ddro.core.command import log
 from ddro.core.files import write_whole
 from ddro.models.t5 import save
 from ddro.training.arguments import TrainingSettings
 from ddro.training.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
-from ddro.training.checkpoints import Checkpoints, KeepCheckpoints, has_ended
+from ddro.training.checkpoints import Checkpoints, has_ended
 from ddro.training.cost import SPENT, GpuCost, total_spent
 from ddro.training.log import LOG
 from ddro.training.processes import is_first_process, process_count
 from ddro.training.throughput import Throughput
-from ddro.training.validation import ValidationRetrieval
-
-MRR = "eval_mrr@10"
+from ddro.training.validation import MRR, ValidationRetrieval
 
 
 def trainer_arguments(
@@ -256,106 +245,6 @@ def finish(
         trainer.accelerator.wait_for_everyone()
         torch.distributed.destroy_process_group()
     return total_spent(trainer.state.log_history) | ({} if kept is None else {"kept_step": kept})
-
-
-class TrainingLog(TrainerCallback):
-    """One readable line for each record of the Trainer, with rate and time left."""
-
-    def __init__(self, stage: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self.stage, self.clock = stage, clock
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.start, self.first_step = self.clock(), state.global_step
-        device = torch.cuda.get_device_name() if args.device.type == "cuda" else args.device.type
-        log.info("%s: torch %s on %s", self.stage, torch.__version__, device)
-        log.info(
-            "%s: %d steps of %d x %d x %d (processes x accumulation x micro-batch)",
-            self.stage,
-            state.max_steps,
-            args.world_size,
-            args.gradient_accumulation_steps,
-            args.per_device_train_batch_size,
-        )
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
-    ) -> None:
-        done = state.global_step - self.first_step
-        seconds = self.clock() - self.start
-        if "train_runtime" in logs or not done:
-            return
-        left = seconds / done * (state.max_steps - state.global_step)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in logs.items() if name in SHOWN)
-        if shown:
-            log.info(
-                "%s: step %d/%d, %s, %.1f steps/s, %.0f s left",
-                self.stage,
-                state.global_step,
-                state.max_steps,
-                shown,
-                done / seconds,
-                left,
-            )
-
-
-SHOWN = ("loss", "eval_loss", MRR, "rewards/accuracies", "rewards/margins", "eval_rewards/accuracies")
-
-
-class StopWhenNotANumber(TrainerCallback):
-    """End the run at the first loss that is not a finite number."""
-
-    def on_log(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, float], **_: Any
-    ) -> None:
-        if not torch.isfinite(torch.tensor(logs.get("loss", 0.0))):
-            raise UserError(
-                f"step {state.global_step}: the loss is {logs['loss']}. Lower the learning rate, or raise the warm-up."
-            )
-
-
-class ValidateAtTheEnd(TrainerCallback):
-    """Validates at the last step, too, where validations are so many steps apart: the last model may be the best."""
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if state.global_step >= state.max_steps and args.eval_steps >= 1:
-            control.should_evaluate = control.should_save = True
-
-
-class OrderOfEpoch(TrainerCallback):
-    """Tells the sampler which pass begins, also to a run that goes on in the middle of one."""
-
-    def __init__(self, trainer: PipelineTrainer) -> None:
-        self.trainer = trainer
-
-    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self.trainer.sampler.epoch = int(state.epoch or 0)
-
-
-def tensorboard(stage: str, folder: Path) -> TensorBoardCallback | None:
-    """TensorBoard's event files in $TENSORBOARD_LOGGING_DIR, if that is set; a stage's lie as its outputs do."""
-    if not os.environ.get("TENSORBOARD_LOGGING_DIR"):
-        return None
-    callback = TensorBoardCallback()
-    parts = [part for part in folder.parts if part not in (folder.anchor, "..")]
-    callback.logging_dir = str(Path(callback.logging_dir, *parts, stage))
-    return callback
-
-
-def add_callbacks(
-    trainer: PipelineTrainer, stage: str, *, checkpoint_minutes: float = 10, patience: int | None = None
-) -> None:
-    """Give a run our log in place of transformers'; ``patience`` evaluations without a better one end it early."""
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(OrderOfEpoch(trainer))
-    if is_first_process():
-        trainer.add_callback(TrainingLog(stage))
-        if board := tensorboard(stage, Path(trainer.args.output_dir).parent):
-            trainer.add_callback(board)
-    trainer.add_callback(StopWhenNotANumber())
-    trainer.add_callback(ValidateAtTheEnd())
-    if patience:
-        trainer.add_callback(EarlyStoppingCallback(patience))
-    trainer.add_callback(KeepCheckpoints(checkpoint_minutes))
 
 
 def write_training_log(trainer: Trainer, stage: str, folder: Path, kept_step: int | None = None) -> None:

@@ -18,6 +18,8 @@ from ddro.models.t5 import encode
 from ddro.retrieval.beam_search import rank_documents
 from ddro.training.batches import instance_dataset
 
+MRR = "eval_mrr@10"  # the name of the measure in the Trainer's log
+
 
 @dataclass
 class ValidationRetrieval:

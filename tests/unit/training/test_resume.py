@@ -110,7 +110,7 @@ def run(name, arguments, kill_at_step=None, kill_at_save=None):
     import torch
     from transformers import TrainerCallback
 
-    from ddro.training import checkpoints, trainer
+    from ddro.training import callbacks, checkpoints
 
     torch.set_num_threads(1)
     saves = []
@@ -129,7 +129,7 @@ def run(name, arguments, kill_at_step=None, kill_at_save=None):
         if len(saves) == kill_at_save:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    original, trainer.add_callbacks, checkpoints.flush_to_disk = trainer.add_callbacks, add_callbacks, flush
+    original, callbacks.add_callbacks, checkpoints.flush_to_disk = callbacks.add_callbacks, add_callbacks, flush
     script = importlib.import_module(name)
     script.main(script.parser().parse_args(arguments))
 

@@ -15,13 +15,13 @@ from ddro.corpora.judgements import JudgedQuery
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import initialise_t5
 from ddro.training.batches import BatchesOfLikeLength, InstanceCollator, instance_dataset, share_of_device
+from ddro.training.callbacks import add_callbacks
 from ddro.training.checkpoints import Checkpoints
 from ddro.training.log import read_training_log
 from ddro.training.processes import launch_command
 from ddro.training.throughput import Throughput, peak_of, training_operations
 from ddro.training.trainer import (
     SftTrainer,
-    add_callbacks,
     finish,
     train_with_checkpoints,
     trainer_arguments,

@@ -21,13 +21,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.corpora.judgements import queries_of_split
-    from ddro.retrieval.runs import gather, summarise_timings, write_trec
+    from ddro.corpora.judgements import own_documents, queries_of_split
+    from ddro.retrieval.runs import gather, summarise_timings, without_own_documents, write_trec
 
     queries = read_table(arguments.queries, tables.QUERIES, ["qid"])
     qids = queries_of_split(queries, arguments.queries, arguments.split)["qid"].to_pylist()
     run_table = gather([read_table(path, tables.RUN) for path in arguments.runs], qids)
-    write_trec(run_table, arguments.output_run, arguments.tag)
+    write_trec(without_own_documents(run_table, own_documents(queries)), arguments.output_run, arguments.tag)
     timing = summarise_timings([read_json(path) for path in arguments.timings])
     write_json(timing, arguments.output_timing)
     log.info("%d queries, %.1f ms each (median)", timing["queries"], timing["ms_per_query"]["median"])

@@ -29,14 +29,16 @@ def main(arguments: argparse.Namespace) -> None:
 
     from ddro.core.files import write_whole
     from ddro.core.tables import RUN
-    from ddro.corpora.judgements import read_queries
+    from ddro.corpora.judgements import read_own_documents, read_queries
     from ddro.retrieval.bm25 import Searcher
-    from ddro.retrieval.runs import run_table
+    from ddro.retrieval.runs import run_table, without_own_documents
 
     for option in ("depth", "threads"):
         if vars(arguments)[option] < 1:
             raise UserError(f"--{option} {vars(arguments)[option]}: must be 1 or more.")
     queries = sorted(read_queries(arguments.queries, arguments.split))
+    own = read_own_documents(arguments.queries)
+    depth = arguments.depth + bool(own)
     searcher = Searcher(arguments.index, arguments.k1, arguments.b)
     log.info("%d documents; k1 %g, b %g, depth %d", searcher.n_documents, arguments.k1, arguments.b, arguments.depth)
 
@@ -49,9 +51,10 @@ def main(arguments: argparse.Namespace) -> None:
     ):
         for start in range(0, len(queries), QUERIES_A_BATCH):
             batch = queries[start : start + QUERIES_A_BATCH]
-            found = list(pool.map(lambda query: searcher.search(query[1], arguments.depth), batch))
+            found = list(pool.map(lambda query: searcher.search(query[1], depth), batch))
             qids = [qid for qid, _ in batch]
-            writer.write_table(run_table(qids, found, searcher.docnos))
+            run = run_table(qids, found, searcher.docnos)
+            writer.write_table(without_own_documents(run, own, arguments.depth))
             hits += sum(len(numbers) for numbers, _ in found)
             without_hits += [qid for qid, (numbers, _) in zip(qids, found, strict=True) if not len(numbers)]
             bar.update(len(batch))

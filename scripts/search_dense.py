@@ -27,11 +27,11 @@ def main(arguments: argparse.Namespace) -> None:
     import pyarrow.parquet as pq
 
     from ddro.core.files import read_json, read_table, write_json, write_whole
-    from ddro.corpora.judgements import read_queries
+    from ddro.corpora.judgements import read_own_documents, read_queries
     from ddro.docids.embedding import load_model
     from ddro.docids.vectors import read_vectors
     from ddro.retrieval.dense import nearest
-    from ddro.retrieval.runs import run_table, summarise_timings
+    from ddro.retrieval.runs import run_table, summarise_timings, without_own_documents
 
     if arguments.depth < 1:
         raise UserError(f"--depth {arguments.depth}: must be 1 or more.")
@@ -46,6 +46,8 @@ def main(arguments: argparse.Namespace) -> None:
     model = load_model(arguments.model, made_with["max_tokens"], made_with["dtype"])
     cosine = model.similarity_fn_name == "cosine"
     queries = sorted(read_queries(arguments.queries, arguments.split))
+    own = read_own_documents(arguments.queries)
+    depth = arguments.depth + bool(own)
     log.info("%d documents, %s of %d dimensions", len(docnos), model.similarity_fn_name, vectors.shape[1])
     batches = []
     with (
@@ -58,9 +60,10 @@ def main(arguments: argparse.Namespace) -> None:
             batch = queries[start : start + QUERIES_A_BATCH]
             texts = [text for _, text in batch]
             encoded = model.encode_query(texts, batch_size=64, show_progress_bar=False)
-            rows, scores = nearest(vectors, encoded, arguments.depth, cosine=cosine)
+            rows, scores = nearest(vectors, encoded, depth, cosine=cosine)
             batches.append({"queries": len(batch), "seconds": time.perf_counter() - begun})
-            writer.write_table(run_table([qid for qid, _ in batch], list(zip(rows, scores, strict=True)), docnos))
+            run = run_table([qid for qid, _ in batch], list(zip(rows, scores, strict=True)), docnos)
+            writer.write_table(without_own_documents(run, own, arguments.depth))
             bar.update(len(batch))
     timing = {"batches": batches, "beams": None, "precision": str(model.dtype).removeprefix("torch.")}
     timing |= {"device": str(model.device), "trie_bytes": vectors.nbytes}

@@ -1,6 +1,7 @@
 """Split the queries that have a relevant document in the corpus into train, validation and test."""
 
 import argparse
+import json
 from collections import Counter, defaultdict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from ddro.core import tables
 from ddro.core.command import UserError, call_main, log
 from ddro.core.files import check_foreign_key, read_table, write_json, write_table
 from ddro.core.text import has_no_blanks
+from ddro.corpora.judgements import find_own_documents
 from ddro.corpora.splits import Query, has_official_split, hold_out, keep_official
 
 
@@ -92,7 +94,14 @@ def main(arguments: argparse.Namespace) -> None:
         log.warning("%d queries are in a script without blanks between words, whose phrases count as words", unparted)
         left_out["(kept) queries in a script without blanks between words, whose phrases count as words"] = unparted
     rows = [{"qid": query.qid, "text": query.text, "split": splits[query.qid]} for query in kept]
-    write_table(pa.Table.from_pylist(rows, tables.QUERIES), arguments.output_queries, tables.QUERIES, ["qid"])
+    table = pa.Table.from_pylist(rows, tables.QUERIES)
+    asking = [(query.qid, query.text) for query in kept if query.qid not in query.docnos]
+    if own := find_own_documents(arguments.corpus, asking):
+        table = table.replace_schema_metadata({tables.OWN_DOCUMENTS: json.dumps(own)})
+        left_out["(kept) queries that are documents of the corpus, left out of their own rankings and negatives"] = len(
+            own
+        )
+    write_table(table, arguments.output_queries, tables.QUERIES, ["qid"])
     rows = [
         {"qid": query.qid, "docno": docno, "relevance": grade}
         for query in kept

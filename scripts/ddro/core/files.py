@@ -147,6 +147,8 @@ def check_table(
 ) -> pa.Table:
     """Return ``table`` with the columns and types of ``schema``; its rows are those of the file from ``first_row`` on.
 
+    Its metadata stay.
+
     Raises:
         UserError: a missing column, a type that doesn't convert, a null, or two rows that agree in ``unique``.
     """
@@ -155,7 +157,7 @@ def check_table(
         raise UserError(f"{path}: column {missing[0]!r} is missing (found: {', '.join(table.column_names)}).")
     table = table.select(schema.names)
     try:
-        table = table.cast(schema)
+        table = table.cast(schema.with_metadata(table.schema.metadata))
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise UserError(f"{path}: expected columns {_describe(schema)}: {error}") from error
     for name in schema.names:

@@ -10,6 +10,9 @@ RAW_QUERIES = pa.schema({"qid": pa.string(), "text": pa.string(), "kind": pa.str
 """``kind`` is the part of the source that a query comes from; the split rule of its data set reads it."""
 
 QUERIES = pa.schema({"qid": pa.string(), "text": pa.string(), "split": pa.string()})
+OWN_DOCUMENTS = b"own_documents"
+"""Metadata of a table of `QUERIES`: JSON, the qids of those that are documents of the corpus, under the same id."""
+
 QRELS = pa.schema({"qid": pa.string(), "docno": pa.string(), "relevance": pa.int32()})
 PSEUDO_QUERIES = pa.schema({"docno": pa.string(), "rank": pa.int32(), "text": pa.string()})
 PSEUDO_QUERY_RANKS = pa.schema({"docno": pa.string(), "rank": pa.int32(), "bm25_rank": pa.int32()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ import pyarrow.compute as pc
 
 from ddro.core import tables
 from ddro.core.command import UserError
-from ddro.core.files import check_foreign_key, read_table, write_table
+from ddro.core.files import check_foreign_key, open_in_parts, read_table, write_table
 
 
 class JudgedQuery(NamedTuple):
@@ -48,6 +49,33 @@ def read_queries(path: Path, split: str) -> list[tuple[str, str]]:
     if blank:
         raise UserError(f"{path}: query {blank[0]!r} has no text ({len(blank)} such queries). Remove it.")
     return queries
+
+
+def find_own_documents(corpus: Path, queries: Sequence[tuple[str, str]]) -> list[str]:
+    """The ids of the ``queries`` (qid, text) that are documents of the corpus: same id and, but for blanks, same text.
+
+    A query's text may be the title, the body, or both. An id alone says nothing: 1 is both a query and a document of
+    many collections.
+    """
+    texts = {qid: text.split() for qid, text in queries}
+    wanted = pa.array(texts, pa.string())
+    found = []
+    for batch in open_in_parts(corpus).iter_batches(columns=["docno", "title", "body"]):
+        for row in batch.filter(pc.is_in(batch["docno"], value_set=wanted)).to_pylist():
+            title, body = row["title"].split(), row["body"].split()
+            if texts[row["docno"]] in (title, body, title + body):
+                found.append(row["docno"])
+    return found
+
+
+def own_documents(queries: pa.Table) -> frozenset[str]:
+    """The qids of ``queries``, a table that split_queries.py wrote, that are documents of the corpus themselves."""
+    return frozenset(json.loads((queries.schema.metadata or {}).get(tables.OWN_DOCUMENTS, b"[]")))
+
+
+def read_own_documents(path: Path) -> frozenset[str]:
+    """`own_documents` of a file of queries."""
+    return own_documents(read_table(path, tables.QUERIES, ["qid"]))
 
 
 def relevant_documents(queries: Path, qrels: Path, split: str, known: pa.ChunkedArray) -> list[JudgedQuery]:

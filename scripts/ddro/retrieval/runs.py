@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,25 @@ def gather(shards: Sequence[pa.Table], qids: Sequence[str]) -> pa.Table:
     place = pc.index_in(run["qid"], value_set=pa.array(qids, pa.string()))
     in_order = [("place", "ascending"), ("rank", "ascending")]
     return run.append_column("place", place).sort_by(in_order).drop_columns("place")
+
+
+def without_own_documents(run: pa.Table, own: Collection[str], depth: int | None = None) -> pa.Table:
+    """Leave each query of ``own`` out of its own ranking, where its id is a docno, and rank the others one higher.
+
+    Args:
+        run: columns of `tables.RUN`, in the order of the ranks.
+        own: qids that are documents themselves (`corpora.judgements.own_documents`).
+        depth: ranks to keep; None for all.
+    """
+    if not own:
+        return run
+    itself = pc.and_(pc.equal(run["qid"], run["docno"]), pc.is_in(run["qid"], value_set=pa.array(own, pa.string())))
+    rank_of = dict(zip(*(run.filter(itself)[name].to_pylist() for name in ("qid", "rank")), strict=True))
+    others = run.filter(pc.invert(itself))
+    qids, ranks = others["qid"].to_pylist(), others["rank"].to_pylist()
+    moved = [rank - (rank > rank_of.get(qid, rank)) for qid, rank in zip(qids, ranks, strict=True)]
+    others = others.set_column(others.schema.get_field_index("rank"), RUN.field("rank"), pa.array(moved, pa.int32()))
+    return others if depth is None else others.filter(pc.less_equal(others["rank"], depth))
 
 
 def check_run(run: pa.Table, path: Path | str) -> pa.Table:

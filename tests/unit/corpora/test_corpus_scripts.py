@@ -101,6 +101,26 @@ def test_documents_without_judged_queries_come_last_where_all_are_kept(root, col
     assert [(row["docno"], row["judged_queries"]) for row in rows] == [("d0", 4), ("d1", 4), ("d2", 0)]
 
 
+def test_queries_that_are_documents_are_marked_and_counted(root, collection):
+    collection.queries[0] |= {"qid": "d1", "text": "Title 1 Body."}
+    collection.qrels[0]["qid"] = "d1"  # relevant to it is d0
+    finished = split(root, collection)
+    assert finished.returncode == 0, finished.stderr
+    assert "1 (kept) queries that are documents of the corpus" in finished.stderr
+    assert (
+        json.loads((collection.folder / "report.json").read_text())["counts"][
+            "(kept) queries that are documents of the corpus, left out of their own rankings and negatives"
+        ]
+        == 1
+    )
+    marked = pq.read_schema(collection.folder / "out_queries.parquet").metadata
+    assert marked[b"own_documents"] == b'["d1"]'
+
+    collection.qrels[0] |= {"docno": "d1"}  # judged relevant to itself: it is to be found
+    assert split(root, collection).returncode == 0
+    assert b"own_documents" not in (pq.read_schema(collection.folder / "out_queries.parquet").metadata or {})
+
+
 def test_a_collection_without_training_queries_is_split_and_told(root, collection):
     for query in collection.queries:
         query["kind"] = "test"

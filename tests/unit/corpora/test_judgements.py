@@ -5,8 +5,8 @@ import pytest
 
 from ddro.core import tables
 from ddro.core.command import UserError
-from ddro.core.files import write_table
-from ddro.corpora.judgements import JudgedQuery, relevant_documents
+from ddro.core.files import read_table, write_table
+from ddro.corpora.judgements import JudgedQuery, find_own_documents, own_documents, relevant_documents
 
 KNOWN = pa.chunked_array([["d1", "d2"]])
 
@@ -42,3 +42,23 @@ def test_a_split_without_queries_is_refused(tmp_path):
     paths = write(tmp_path, [("q1", "one", "train")], [("q1", "d1", 1)])
     with pytest.raises(UserError, match="no query of the split 'validation'"):
         relevant_documents(*paths, "validation", KNOWN)
+
+
+def test_a_query_is_a_document_if_id_and_text_are_the_same(tmp_path):
+    documents = [("1", "Rain", "It rains."), ("2", "Snow", "It snows."), ("3", "", "Hail."), ("4", "Fog", "Grey.")]
+    rows = [
+        {"docno": docno, "url": "", "title": title, "body": body, "judged_queries": 0}
+        for docno, title, body in documents
+    ]
+    write_table(pa.Table.from_pylist(rows, tables.CORPUS), tmp_path / "corpus.parquet", tables.CORPUS)
+    queries = [("1", "Rain  It\nrains."), ("2", "snow in May"), ("3", "Hail."), ("4", "Fog"), ("5", "It rains.")]
+    assert find_own_documents(tmp_path / "corpus.parquet", queries) == ["1", "3", "4"]
+    assert find_own_documents(tmp_path / "corpus.parquet", []) == []
+
+
+def test_that_a_query_is_a_document_stays_with_the_table(tmp_path):
+    queries = pa.Table.from_pylist([{"qid": "1", "text": "Rain", "split": "test"}], tables.QUERIES)
+    assert own_documents(queries) == frozenset()
+    marked = queries.replace_schema_metadata({tables.OWN_DOCUMENTS: b'["1"]'})
+    write_table(marked, tmp_path / "queries.parquet", tables.QUERIES)
+    assert own_documents(read_table(tmp_path / "queries.parquet", tables.QUERIES)) == {"1"}

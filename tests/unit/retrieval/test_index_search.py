@@ -12,7 +12,7 @@ import index_bm25
 import search_bm25
 from ddro.core.command import UserError
 from ddro.core.files import read_table, write_table
-from ddro.core.tables import CORPUS, PSEUDO_QUERIES, QUERIES, RUN
+from ddro.core.tables import CORPUS, OWN_DOCUMENTS, PSEUDO_QUERIES, QUERIES, RUN
 from ddro.retrieval.bm25 import Searcher
 
 # Five documents of 3, 5, 2, 2 and 2 terms, 2.8 on average. d5 stands before d4, whose text is the same.
@@ -227,3 +227,20 @@ def test_a_path_that_the_locale_cannot_spell(root, folder, tmp_path):
     searched = start(root, "search_bm25.py", *options, "--queries", folder / "queries.parquet", **where)
     assert searched.returncode == 0, searched.stderr
     assert set(read_table(here / "run.parquet", RUN)["qid"].to_pylist()) == {"q1", "q2"}
+
+
+def test_a_query_that_is_a_document_is_not_its_own_answer(folder):
+    queries = pa.Table.from_pylist([{"qid": "d3", "text": "Gamma zeta", "split": "test"}], QUERIES)
+    path, output = folder / "queries_of_documents.parquet", folder / "of_documents.parquet"
+    options = ["--index", folder / "index", "--queries", path, "--split", "test", "--depth", "3", "--output", output]
+    options = search_bm25.parser().parse_args([str(option) for option in (*options, "--k1", "0.9", "--b", "0.4")])
+
+    def ranked(queries):
+        write_table(queries, path, QUERIES)
+        search_bm25.main(options)
+        return [(row["docno"], row["rank"]) for row in read_table(output, RUN).to_pylist()]
+
+    # gamma is in d2, by its stem, and in d3; zeta in d3, d4 and d5.
+    assert ranked(queries)[0] == ("d3", 1)
+    marked = queries.replace_schema_metadata({OWN_DOCUMENTS: b'["d3"]'})
+    assert ranked(marked) == [("d2", 1), ("d4", 2), ("d5", 3)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ddro.core.command import UserError
 from ddro.core.files import write_table
 from ddro.core.tables import RUN
-from ddro.retrieval.runs import check_run, read_run, untied, write_trec
+from ddro.retrieval.runs import check_run, read_run, untied, without_own_documents, write_trec
 
 LINES = "q2 Q0 iot/create-job 1 -0.5 sft\nq2 Q0 s3/put 2 -0.75 sft\nq1 Q0 s3/put 1 12.0 sft\n"
 
@@ -187,3 +187,22 @@ def test_a_mark_before_a_run_and_blank_lines_behind_it_are_no_data(tmp_path):
     path.write_text("q1 Q0 d1 99999999999999999999 2.0 t\n")
     with pytest.raises(UserError, match="run.trec:1: expected qid Q0 docno rank score tag"):
         read_run(path)
+
+
+def test_a_query_that_is_a_document_is_left_out_of_its_own_ranking_and_the_others_move_up():
+    run = run_of(
+        *[("d1", "d2", 1, 9.0), ("d1", "d1", 2, 8.0), ("d1", "d3", 3, 7.0)],
+        *[("d2", "d2", 1, 9.0), ("d2", "d1", 2, 8.0), ("d2", "d3", 3, 7.0)],
+        *[("d3", "d1", 1, 6.0), ("d3", "d3", 2, 5.0)],
+    )
+    left = without_own_documents(run, {"d1", "d3", "unranked"})
+    assert left.equals(
+        run_of(
+            *[("d1", "d2", 1, 9.0), ("d1", "d3", 2, 7.0)],
+            *[("d2", "d2", 1, 9.0), ("d2", "d1", 2, 8.0), ("d2", "d3", 3, 7.0)],  # d2 isn't a document, but for its id
+            ("d3", "d1", 1, 6.0),
+        )
+    )
+    check_run(left, "run")
+    assert without_own_documents(run, {"d1"}, depth=1)["docno"].to_pylist() == ["d2", "d2", "d1"]
+    assert without_own_documents(run, frozenset()) is run

@@ -286,3 +286,25 @@ def test_a_mistake_in_the_configuration_stops_before_any_job_with_one_message(tm
     assert done.returncode == 1
     assert "experiments[0].docid: 'paq' is not known. Did you mean pq? Write one of pq, rq, tu, atomic." in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("resources", "count"),
+    [
+        ([], 1),
+        (["gpu=4"], 4),
+        (["gpu=0", 'gres="gpu:a100:4"'], 4),
+        (['gres="gpu:2"', "nodes=3"], 6),
+        (['gres="gpu:a100"'], 1),
+        (['slurm_extra="--qos=high --gres=gpu:h100:8"'], 8),
+        (['gres="ssd:4"'], 1),
+    ],
+)
+def test_a_training_has_a_process_for_each_gpu_whichever_resource_asks_for_them(resources, count, tmp_path):
+    target, rule = "results/msmarco/pq/paper/ddro", "train_ddro"
+    options = ["--configfile", "config/paper.yaml", "--dry-run", "--cores", "4"]
+    options += ["--set-resources", *(f"{rule}:{resource}" for resource in resources)] if resources else []
+    done = snakemake(*options, "--", target, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    (command,) = re.findall(rf"^Shell command: (.*/{rule}\.py.*)$", done.stdout + done.stderr, flags=re.MULTILINE)
+    assert f" --processes {count} " in command

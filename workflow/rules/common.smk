@@ -94,6 +94,19 @@ def recipe_options(*paths):
     return command_line
 
 
+def processes(wildcards, resources):
+    """A params function: one process for each GPU of the job, whichever resource asks for them; without one, 1.
+
+    That is gpu, for all nodes together, or Slurm's gres, for each node: as such (gpu:a100:4) or in slurm_extra.
+    Snakemake keeps no note of it, since it takes the resources: another number of GPUs is no reason to train again.
+    """
+    extra = re.search(r"--gres[= ]([^ '\"]+)", str(resources.get("slurm_extra") or ""))
+    gres = resources.get("gres") or (extra[1] if extra else "")
+    on_a_node = re.search(r"(?:^|,)gpu(?::[\w.-]+)??(?::(\d+))?(?:,|$)", str(gres))
+    in_all = int(on_a_node[1] or 1) * int(resources.get("nodes") or 1) if on_a_node else 0
+    return max(1, in_all, int(resources.get("gpu") or 0))
+
+
 def embedding_model_is_here(wildcards):
     """Whether the recipe names an embedding model on this machine, and not one of the hub."""
     model = recipe_value("embedding.model")(wildcards)

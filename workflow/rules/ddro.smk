@@ -116,11 +116,12 @@ rule train_ddro:
         launcher="",
     params:
         **script("train_ddro"),
+        processes=processes,
         settings=recipe_options("ddro", "decoding.length_penalty", "decoding.max_query_tokens", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: optimizing document relevance"
     shell:
         "{resources.launcher} python {params.script} --initial {input.initial} --negatives {input.negatives}"
         " --validation-negatives {input.validation_negatives} --docids {input.docids} --queries {input.queries}"
-        " --qrels {input.qrels} {params.settings} --processes {resources.gpu}"
+        " --qrels {input.qrels} {params.settings} --processes {params.processes}"
         " --device-batch-size {resources.device_batch} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"

@@ -56,6 +56,7 @@ rule train_sft:
         launcher="",
     params:
         **script("train_sft"),
+        processes=processes,
         settings=recipe_options(
             "sft.tied_head",
             "sft.head",
@@ -71,5 +72,5 @@ rule train_sft:
     shell:
         "{resources.launcher} python {params.script} --stage {wildcards.stage} --instances {input.instances}"
         " --initial {input.initial} --docids {input.docids} --queries {input.queries} --qrels {input.qrels} {params.settings}"
-        " --processes {resources.gpu} --device-batch-size {resources.device_batch} --output {output.result}"
+        " --processes {params.processes} --device-batch-size {resources.device_batch} --output {output.result}"
         " --cost {output.cost} 2>&1 | tee {log}"

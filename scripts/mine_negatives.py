@@ -11,7 +11,7 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(
         description=__doc__,
         epilog="The negatives of a query are drawn once and serve each of its relevant documents. A relevant document, "
-        "or one that shares its docid, is never a negative.",
+        "or one that shares its docid, is never a negative, nor is the query itself where it is a document.",
     )
     options.add_argument("--run", type=Path, required=True, help="the BM25 run of the split (Parquet, sorted by qid)")
     options.add_argument("--queries", type=Path, required=True, help="queries with their splits (Parquet)")
@@ -50,10 +50,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     import numpy as np
+    import pyarrow.compute as pc
 
     from ddro.core.files import read_table, write_table
     from ddro.core.tables import DOCIDS, NEGATIVES, QUERIES
-    from ddro.corpora.judgements import queries_of_split
+    from ddro.corpora.judgements import own_documents, queries_of_split
     from ddro.training.negatives import (
         by_chance,
         by_model,
@@ -73,6 +74,7 @@ def main(arguments: argparse.Namespace) -> None:
     groups = docid_groups(docids["tokens"].combine_chunks())
     queries = read_table(arguments.queries, QUERIES, ["qid"])
     qids = set(queries_of_split(queries, arguments.queries, arguments.split)["qid"].to_pylist())
+    own = own_documents(queries)
     relevant = read_relevant(arguments.qrels, qids, docnos)
     of_model = read_ranking(arguments.ranking, qids, docnos) if arguments.ranking else None
 
@@ -91,6 +93,9 @@ def main(arguments: argparse.Namespace) -> None:
         if qid not in relevant:
             counts["queries without a relevant document"] += 1
             continue
+        if qid in own:
+            others = documents != pc.index(docnos, qid).as_py()
+            documents, ranks = documents[others], ranks[others]
         chance = query_generator(arguments.seed, qid)
         of_query = relevant[qid] if arguments.positives == "all" else chance.choice(relevant[qid], size=1)
         draw = by_model(of_model[qid]) if of_model else by_chance(chance)

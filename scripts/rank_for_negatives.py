@@ -6,7 +6,7 @@ from pathlib import Path
 from ddro.core import tables
 from ddro.core.command import call_main
 from ddro.core.files import write_table
-from ddro.corpora.judgements import read_queries
+from ddro.corpora.judgements import read_own_documents, read_queries
 from ddro.retrieval.ranking import add_retrieval_options, rank_queries
 
 
@@ -21,6 +21,7 @@ def main(arguments: argparse.Namespace) -> None:
     queries = sorted(read_queries(arguments.queries, arguments.split))  # as BM25's run is
     run_table, _ = rank_queries(
         queries,
+        own=read_own_documents(arguments.queries),
         model=arguments.model,
         trie=arguments.trie,
         docids=arguments.docids,

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ddro.core import tables
-from ddro.core.command import UserError
+from ddro.core.command import UserError, log
 from ddro.core.files import check_foreign_key, open_in_parts, read_table, write_table
 
 
@@ -138,14 +138,15 @@ def write_with_made_queries(
     """Write the queries and judgements that are there and, behind them, those of ``made``, which are of ``split``.
 
     Args:
-        made: the queries.
+        made: the queries; a qid that is there already gets a plus sign behind it.
         split: of `tables.QUERY_SETS`.
         queries: those that are there (Parquet); ``qrels``: their judgements.
         output_queries: the table of both kinds; ``output_qrels``: their judgements.
 
     Raises:
-        UserError: a table is not what it should be, or a qid stands in both.
+        UserError: a table is not what it should be.
     """
+    made = _with_free_qids(made, set(read_table(queries, tables.QUERIES, ["qid"])["qid"].to_pylist()))
     texts = [{"qid": query.qid, "text": query.text, "split": split} for query in made]
     judgements = [{"qid": query.qid, "docno": query.docno, "relevance": 1} for query in made]
     for more, there, path, schema, key in (
@@ -155,3 +156,17 @@ def write_with_made_queries(
         write_table(
             pa.concat_tables([read_table(there, schema, key), pa.Table.from_pylist(more, schema)]), path, schema, key
         )
+
+
+def _with_free_qids(made: Sequence[MadeQuery], taken: set[str]) -> list[MadeQuery]:
+    """``made`` without the qids ``taken``: the collection's own queries may have any names."""
+    named, taken = [], set(taken)
+    for query in made:
+        qid = query.qid
+        while qid in taken:
+            qid += "+"
+        taken.add(qid)
+        named.append(query._replace(qid=qid))
+    if renamed := sum(query.qid != before.qid for query, before in zip(named, made, strict=True)):
+        log.info("%d made queries are renamed, for the collection has queries of their names", renamed)
+    return named

@@ -238,27 +238,43 @@ def rank_documents(
     num_beams: int,
     *,
     length_penalty: float = 0,
+    own: Sequence[int | None] | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """What `ranked_documents` says of each query (its tokens) after one `constrained_beam_search` for them all."""
+    """What `ranked_documents` says of each query (its tokens) after one `constrained_beam_search` for them all.
+
+    ``own`` is of each query the document that is left out of its ranking, or None. Where there is one, a beam more is
+    searched, so that ``num_beams`` docids remain.
+    """
+    own = [None] * len(queries) if own is None else own
+    beams = num_beams + any(document is not None for document in own)
     tokens, mask = (tensor.to(model.device) for tensor in pad(queries))
-    docids, scores = constrained_beam_search(model, trie, tokens, mask, num_beams, length_penalty=length_penalty)
+    docids, scores = constrained_beam_search(model, trie, tokens, mask, beams, length_penalty=length_penalty)
     return [
-        ranked_documents(trie, *of_query) for of_query in zip(docids.cpu().numpy(), scores.cpu().numpy(), strict=True)
+        ranked_documents(trie, *of_query, num_beams)
+        for of_query in zip(docids.cpu().numpy(), scores.cpu().numpy(), own, strict=True)
     ]
 
 
-def ranked_documents(trie: DocidTrie, docids: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def ranked_documents(
+    trie: DocidTrie, docids: np.ndarray, scores: np.ndarray, own: int | None = None, most: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Documents of one query's docids, best docid first; those that share one stand in the order of the docid table.
 
     Args:
         docids: int [beams], rows of the trie's docids, -1 for none.
         scores: float [beams].
+        own: a document that is left out.
+        most: so many docids that have another document; None for all.
 
     Returns:
         positions in the docid table, int32 [documents], and their scores, float [documents].
     """
     there = docids != NONE
     groups = [trie.documents_of(docid) for docid in docids[there]]
-    if not groups:
+    if own is not None:
+        groups = [group[group != own] for group in groups]
+    sizes = np.array([len(group) for group in groups], np.int64)
+    kept = np.flatnonzero(sizes)[:most]
+    if not len(kept):
         return np.empty(0, np.int32), np.empty(0, scores.dtype)
-    return np.concatenate(groups), np.repeat(scores[there], [len(group) for group in groups])
+    return np.concatenate([groups[index] for index in kept]), np.repeat(scores[there][kept], sizes[kept])

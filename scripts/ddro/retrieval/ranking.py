@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ def add_retrieval_options(options: argparse.ArgumentParser) -> None:
 def rank_queries(
     queries: Sequence[tuple[str, str]],
     *,
+    own: Container[str] = (),
     model: Path,
     trie: Path,
     docids: Path,
@@ -54,6 +55,7 @@ def rank_queries(
 
     Args:
         queries: at least one.
+        own: qids of those that are a document (`read_own_documents`).
         model: its folder.
         trie: of build_trie.
         docids: the docid table (`tables.DOCIDS`), whose trie that is.
@@ -92,6 +94,7 @@ def rank_queries(
         docnos,
         [qid for qid, _ in queries],
         encode(tokenizer, [text for _, text in queries], max_query_tokens),
+        own=own,
         beams=beams,
         length_penalty=length_penalty,
         max_query_tokens=max_query_tokens,
@@ -114,6 +117,7 @@ def rank_in_batches(
     qids: Sequence[str],
     input_ids: Sequence[Sequence[int]],
     *,
+    own: Container[str] = (),
     beams: int,
     length_penalty: float,
     max_query_tokens: int,
@@ -126,21 +130,28 @@ def rank_in_batches(
     Args:
         docnos: of the documents of ``trie``.
         input_ids: the tokens of each query, at most ``max_query_tokens``.
+        own: the qids whose document of the same name has no place in their ranking; they have one beam more.
     """
     from ddro.retrieval.beam_search import batch_size, rank_documents
     from ddro.retrieval.runs import ranking_rows
 
-    together = batch_size(model, trie, beams, max_query_tokens, memory_mib * 2**20)
+    place_of = {docno: place for place, docno in enumerate(docnos) if docno in own}
+    together = batch_size(model, trie, beams + bool(place_of), max_query_tokens, memory_mib * 2**20)
     log.info("%d queries, %d at a time, with %d beams on %s", len(qids), together, beams, model.device)
     by_length = sorted(range(len(qids)), key=lambda index: -len(input_ids[index]))
+    groups = [[index for index in by_length if (qids[index] in place_of) == is_own] for is_own in (False, True)]
     ranked: dict[int, list[dict]] = {}
     batches = []
     with progress(total=len(qids), description="retrieve", unit="queries") as bar:
-        for first in range(0, len(qids), together):
+        for batch in (group[first : first + together] for group in groups for first in range(0, len(group), together)):
             start = time.perf_counter()
-            batch = by_length[first : first + together]
             found = rank_documents(
-                model, trie, [input_ids[index] for index in batch], beams, length_penalty=length_penalty
+                model,
+                trie,
+                [input_ids[index] for index in batch],
+                beams,
+                length_penalty=length_penalty,
+                own=[place_of.get(qids[index]) for index in batch],
             )
             for index, (documents, scores) in zip(batch, found, strict=True):
                 ranked[index] = ranking_rows(qids[index], docnos, documents, scores)

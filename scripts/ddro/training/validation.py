@@ -12,7 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ddro.core.command import UserError
 from ddro.core.text import smallest_hashes
-from ddro.corpora.judgements import JudgedQuery, relevant_documents
+from ddro.corpora.judgements import JudgedQuery, read_own_documents, relevant_documents
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import encode
 from ddro.retrieval.beam_search import rank_documents
@@ -33,6 +33,7 @@ class ValidationRetrieval:
         num_beams: at least 10.
         length_penalty: of the beam search.
         batch_size: queries that are decoded together.
+        own: of each query the row that is the query itself, which its ranking leaves out, or None.
     """
 
     trie: DocidTrie
@@ -42,16 +43,23 @@ class ValidationRetrieval:
     num_beams: int
     length_penalty: float = 0
     batch_size: int = 64
+    own: Sequence[int | None] | None = None
 
     def reciprocal_ranks(self, model: PreTrainedModel, share: slice = slice(None)) -> Iterator[float]:
         """For each query of ``share`` 1 / rank of the first relevant document among the first ten, 0 without one."""
-        queries = list(zip(self.input_ids, self.relevant, strict=True))[share]
+        own = [None] * len(self.qids) if self.own is None else self.own
+        queries = list(zip(self.input_ids, self.relevant, own, strict=True))[share]
         for first in range(0, len(queries), self.batch_size):
             batch = queries[first : first + self.batch_size]
             rankings = rank_documents(
-                model, self.trie, [query for query, _ in batch], self.num_beams, length_penalty=self.length_penalty
+                model,
+                self.trie,
+                [query for query, _, _ in batch],
+                self.num_beams,
+                length_penalty=self.length_penalty,
+                own=[row for _, _, row in batch],
             )
-            for (documents, _), (_, relevant) in zip(rankings, batch, strict=True):
+            for (documents, _), (_, relevant, _) in zip(rankings, batch, strict=True):
                 ranks = enumerate(documents[:10], 1)
                 yield next((1 / rank for rank, row in ranks if int(row) in relevant), 0.0)
 
@@ -86,6 +94,7 @@ def validation_retrieval(
 ) -> ValidationRetrieval:
     """Retrieval for ``count`` of the validation queries; ``docids`` is the whole docid table."""
     judged = sample_queries(relevant_documents(queries, qrels, "validation", docids["docno"]), count, queries)
+    own = read_own_documents(queries)
     row_of = {docno: row for row, docno in enumerate(docids["docno"].to_pylist())}
     return ValidationRetrieval(
         trie=DocidTrie.build(docids["tokens"]),
@@ -94,6 +103,7 @@ def validation_retrieval(
         relevant=[{row_of[docno] for docno in query.docnos} for query in judged],
         num_beams=num_beams,
         length_penalty=length_penalty,
+        own=[row_of.get(query.qid) if query.qid in own else None for query in judged],
     )
 
 

@@ -5,6 +5,7 @@ import make_document_queries
 from ddro.core.command import UserError
 from ddro.core.files import read_table, write_table
 from ddro.core.tables import CORPUS, QRELS, QUERIES
+from ddro.corpora.judgements import MadeQuery, write_with_made_queries
 
 
 def quote(folder, documents):
@@ -52,3 +53,21 @@ def test_titles_and_first_sentences_become_queries_beside_the_others(tmp_path, c
 def test_documents_without_words_are_an_error(tmp_path):
     with pytest.raises(UserError, match="corpus.parquet: no title and no first sentence has 2 content words"):
         quote(tmp_path, [("D1", "Bears", "")])
+
+
+def test_a_made_query_takes_another_name_where_the_collection_has_a_query_of_its_name(tmp_path):
+    queries = pa.Table.from_pylist([{"qid": "title-D1", "text": "one", "split": "test"}], QUERIES)
+    write_table(queries, tmp_path / "queries.parquet", QUERIES)
+    qrels = pa.Table.from_pylist([{"qid": "title-D1", "docno": "D2", "relevance": 1}], QRELS)
+    write_table(qrels, tmp_path / "qrels.parquet", QRELS)
+    paths = {name: tmp_path / f"{name}.parquet" for name in ("queries", "qrels", "output_queries", "output_qrels")}
+    made = [MadeQuery("title-D1", "Red foxes", "D1"), MadeQuery("title-D2", "Bears", "D2")]
+    write_with_made_queries(made, "documents", **paths)
+    written = read_table(paths["output_queries"], QUERIES, ["qid"]).to_pylist()
+    assert [(row["qid"], row["split"]) for row in written] == [
+        ("title-D1", "test"),
+        ("title-D1+", "documents"),
+        ("title-D2", "documents"),
+    ]
+    judged = [tuple(row.values()) for row in read_table(paths["output_qrels"], QRELS).to_pylist()]
+    assert judged == [("title-D1", "D2", 1), ("title-D1+", "D1", 1), ("title-D2", "D2", 1)]

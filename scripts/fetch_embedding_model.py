@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> None:
         model = SentenceTransformer(
             arguments.model, revision=arguments.revision, device="cpu", model_kwargs={"use_safetensors": True}
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (ImportError, OSError, ValueError, RuntimeError) as error:  # ImportError: a SOCKS proxy
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise UserError(
             f"{arguments.model}: no embedding model could be fetched ({reason[0]}). Fetch it where there is network, "

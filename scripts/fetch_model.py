@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> None:
     try:
         model = AutoModelForSeq2SeqLM.from_pretrained(arguments.source, use_safetensors=True, **where)
         tokenizer = AutoTokenizer.from_pretrained(arguments.source, **where)
-    except (OSError, ValueError, SafetensorError) as error:
+    except (ImportError, OSError, ValueError, SafetensorError) as error:  # ImportError: a SOCKS proxy
         raise UserError(
             f"{arguments.source}: no model could be fetched ({error}). Fetch it where there is network, or name a "
             "folder with config.json, model.safetensors and the tokenizer's files as model.source in the recipe."

@@ -1,7 +1,7 @@
 """Read a data set of the catalogue of ir_datasets by its id; the library downloads and verifies what it needs."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,27 +29,52 @@ def main(arguments: argparse.Namespace) -> None:
     parts = find_parts(arguments.id)
     texts, judged = {}, {}
     for kind, part in parts.items():
-        for query in part.queries_iter():
-            qid, text = str(query.query_id), query.default_text().strip()
+        for qid, text in told(arguments.id, part.queries_iter, lambda query: (query.query_id, query.default_text())):
+            qid, text = str(qid), (text or "").strip()
             if reason := cant_be_kept(qid, text) or (None if text else "no text"):
                 collection.left_out[f"queries with {reason}"] += 1
             else:
                 texts[qid] = text
         judged[kind] = []
-        for row in part.qrels_iter():
+        for row in told(arguments.id, part.qrels_iter):
             if (grade := grade_of(str(row.relevance))) is None:
                 collection.left_out[f"{kind} judgements whose grade is no whole number of at most 6 digits"] += 1
             else:
                 judged[kind].append((str(row.query_id), str(row.doc_id), grade))
     judge(collection, texts, judged)
     documents = next(iter(parts.values()))
-    kept = write_documents(collection, documents, arguments.output)
+    kept = write_documents(collection, rows(arguments.id, documents), arguments.output)
     collection.write(
         arguments.output,
         arguments.report,
         f"ir_datasets {arguments.id}, judged: {', '.join(judged)}",
         kept,
         expected=arguments.expected,
+    )
+
+
+def told(name: str, items: Callable[[], Iterable], of_item: Callable[[Any], Any] = lambda item: item) -> Iterator:
+    """Yield what the library gives; whatever it stumbles over, at any item, is told in a `UserError`."""
+    found = None
+    while True:
+        try:
+            found = iter(items()) if found is None else found
+            item = of_item(next(found))
+        except StopIteration:
+            return
+        except Exception as error:  # the library's own, of its readers' and of requests'
+            raise UserError(explain(name, error)) from error
+        yield item
+
+
+def explain(name: str, error: Exception) -> str:
+    """What went wrong inside the library, in one line, and what to do."""
+    found = f"{name}: ir_datasets fails ({type(error).__name__}: {' '.join(str(error).split())[:1000]})"
+    if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
+        return f"{found}. Set IR_DATASETS_HOME, for its files, and TMPDIR to folders that you may write."
+    return (
+        f"{found}. Its data sets need the network (a proxy: https_proxy), some also files to be asked for: see "
+        "ir-datasets.com. What was downloaded elsewhere serves here, too: copy IR_DATASETS_HOME (~/.ir_datasets)."
     )
 
 
@@ -70,23 +95,25 @@ def find_parts(name: str) -> dict[str, Any]:
 
 def load(name: str) -> Any:
     """The data set of this id, or None where there is none that has all three."""
-    import ir_datasets
-
     try:
+        import ir_datasets  # which already makes folders
+
         dataset = ir_datasets.load(name)
+        return dataset if dataset.has_docs() and dataset.has_queries() and dataset.has_qrels() else None
     except KeyError:
         return None
-    return dataset if dataset.has_docs() and dataset.has_queries() and dataset.has_qrels() else None
+    except Exception as error:  # as in `told`
+        raise UserError(explain(name, error)) from error
 
 
-def write_documents(collection: Collection, dataset: Any, output: Path) -> set[str]:
-    """Write all documents in the order of the source; return their docnos."""
+def write_documents(collection: Collection, documents: Iterable[dict[str, str]], output: Path) -> set[str]:
+    """Write all ``documents`` in their order; return their docnos."""
     from ddro.core.files import row_writer
     from ddro.core.tables import DOCUMENTS
 
     kept: set[str] = set()
     with row_writer(output / "documents.parquet", DOCUMENTS) as add:
-        for row in rows(dataset):
+        for row in documents:
             if reason := cant_be_kept(*row.values()):
                 collection.left_out[f"documents with {reason}"] += 1
                 continue
@@ -99,19 +126,23 @@ def write_documents(collection: Collection, dataset: Any, output: Path) -> set[s
     return kept
 
 
-def rows(dataset: Any) -> Iterator[dict[str, str]]:
-    """Each document as docno, url, title, body; where it has no field text or body, the body is all its text."""
-    for document in progress(
-        dataset.docs_iter(), description="read the documents", unit="documents", total=dataset.docs_count()
-    ):
-        fields = document._asdict()
-        body = fields.get("text", fields.get("body"))
-        yield {
-            "docno": str(document.doc_id),
-            "url": str(fields.get("url") or ""),
-            "title": str(fields.get("title") or ""),
-            "body": body if isinstance(body, str) else document.default_text(),
-        }
+def rows(name: str, dataset: Any) -> Iterator[dict[str, str]]:
+    """Each document as docno, url, title, body."""
+    (total,) = told(name, lambda: [dataset.docs_count()])
+    documents = told(name, dataset.docs_iter, row_of)
+    return progress(documents, description="read the documents", unit="documents", total=total)
+
+
+def row_of(document: Any) -> dict[str, str]:
+    """A document's row; where it has no field text or body, the body is all its text."""
+    fields = document._asdict()
+    body = fields.get("text", fields.get("body"))
+    return {
+        "docno": str(document.doc_id),
+        "url": str(fields.get("url") or ""),
+        "title": str(fields.get("title") or ""),
+        "body": body if isinstance(body, str) else document.default_text() or "",
+    }
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The workflow runs from any folder: by --directory, by --snakefile, and as a module of another workflow."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -92,3 +93,17 @@ def test_a_run_in_another_directory(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in (ROOT / "results").glob("*")} == before
     again = snakemake(*wanted, *options, "--dry-run", "--snakefile", str(SNAKEFILE), start=tmp_path)
     assert "Nothing to be done" in again
+
+
+def test_called_by_its_path_with_another_python_first_and_a_home_that_is_none(tmp_path):
+    """As `.venv/bin/snakemake` without the activated environment: the jobs take Snakemake's python."""
+    other = tmp_path / "bin"
+    other.mkdir()
+    (other / "python").write_text("#!/bin/sh\nexit 3\n")
+    (other / "python").chmod(0o755)
+    environment = os.environ | {"PATH": f"{other}:/usr/bin:/bin", "HOME": "/dev/null"}
+    environment.pop("XDG_CACHE_HOME", None)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "results/awscli/raw/queries.parquet"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+    assert read_table(tmp_path / "results/awscli/raw/queries.parquet", tables.RAW_QUERIES, ["qid"]).num_rows > 10_000

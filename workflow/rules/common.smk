@@ -4,12 +4,15 @@ import json
 import os
 import re
 import shlex
+import shutil
+import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
 from snakemake.iocontainers import Wildcards
+from snakemake.settings.types import DeploymentMethod
 
 sys.path.insert(0, str(ROOT / "scripts"))
 
@@ -19,6 +22,22 @@ from ddro.config.configuration import load_experiments, options
 from ddro.config.catalogue import load_datasets, qrels_of
 from ddro.config.schema import read_yaml
 from ddro.core.tables import BASELINES, QUERY_SETS, STAGES, SYSTEMS
+
+
+def python_on_path_is_ours():
+    """Whether the python that the PATH gives to jobs is Snakemake's, or another one with the packages."""
+    python = shutil.which("python")
+    if python and Path(python).parent == Path(sys.executable).parent:
+        return True
+    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pyarrow') is None)"
+    return bool(python) and subprocess.run([python, "-c", look], capture_output=True).returncode == 0
+
+
+# Called by its path (.venv/bin/snakemake), Snakemake gives its jobs its own environment, as an activated one would.
+if not {DeploymentMethod.CONDA, DeploymentMethod.APPTAINER} & set(workflow.deployment_settings.deployment_method):
+    if not python_on_path_is_ours():
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
 
 # Where the configuration stands, for messages: what the command line names, else the default.
 SOURCE = [os.path.relpath(path) for path in workflow.overwrite_configfiles or workflow.configfiles]

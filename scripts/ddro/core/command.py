@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import errno
 import json
 import logging
 import os
 import re
 import resource
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +22,9 @@ if not sys.stderr.isatty():  # in a log the libraries' own bars, too, show every
     os.environ.setdefault("TQDM_MININTERVAL", "10")
 
 from tqdm import tqdm  # noqa: E402
+
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
+"""Errors of the system that are about a path, and for a person to mend."""
 
 Item = TypeVar("Item")
 
@@ -46,6 +52,7 @@ def call_main(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespac
     )
     log.setLevel(logging.INFO)
     try:
+        make_home_writable()
         further = main(arguments)
         if cost_file:
             write_cost(cost_file, further or {})
@@ -53,10 +60,30 @@ def call_main(parser: argparse.ArgumentParser, main: Callable[[argparse.Namespac
         log.error("%s", error)
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            log.error("the disk is full (%s). Free some space and rerun: nothing half-written is kept.", error)
+        elif error.errno in FORBIDDEN and error.filename:
+            log.error("%s: %s. Mend the path or who may read and write it, and rerun.", error.filename, error.strerror)
+        else:
             raise
-        log.error("the disk is full (%s). Free some space and rerun: nothing half-written is kept.", error)
         sys.exit(1)
+
+
+def make_home_writable() -> None:
+    """Let HOME be a temporary folder where nothing can be written below it: libraries keep caches and settings there.
+
+    Raises:
+        UserError: there is no folder for temporary files.
+    """
+    home = os.path.expanduser("~")
+    if os.path.isdir(home) and os.access(home, os.W_OK | os.X_OK):
+        return
+    try:
+        os.environ["HOME"] = tempfile.mkdtemp(prefix="ddro-home-")
+    except OSError as error:
+        raise UserError(f"HOME ({home}) can't be written, nor a temporary folder ({error}). Set TMPDIR.") from error
+    atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
+    log.info("HOME (%s) can't be written; caches are below %s and go when this ends", home, os.environ["HOME"])
 
 
 def add_cost_option(parser: argparse.ArgumentParser) -> None:

@@ -93,7 +93,7 @@ def fetch(source: str, revision: str | None = None) -> Path:
             return Path(hf_hub_download(repository, file, repo_type="dataset", revision=revision))
         wanted = ["*.json", "*.safetensors", "*.model"]  # no pickled weights
         return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
-    except (OSError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:  # ImportError: a SOCKS proxy
         raise UserError(
             f"{source}: neither a path here nor fetched from the hub ({error}). "
             "Fetch it where there is network, or name a folder or file."

@@ -1,7 +1,11 @@
+import os
+import subprocess
+import sys
 from typing import NamedTuple
 
 import ir_datasets
 import pytest
+import requests
 from ir_datasets.datasets.base import Dataset
 from ir_datasets.formats import JsonlDocs, TrecQrels, TsvQueries
 from ir_datasets.util import LocalDownload
@@ -71,3 +75,50 @@ def test_a_data_set_without_parts_and_a_part_by_itself(catalogue, tmp_path):
 def test_an_unknown_id_is_named(tmp_path):
     with pytest.raises(UserError, match="beir/nothing: ir_datasets knows no such id"):
         read(tmp_path, "beir/nothing")
+
+
+class Unreachable(Dataset):
+    """A data set whose files can't be had, which shows when its ``failing`` are read."""
+
+    def __init__(self, whole: Dataset, failing: str, error: Exception) -> None:
+        super().__init__(whole.docs_handler(), whole.queries_handler(), whole.qrels_handler())
+        self.failing, self.error = failing, error
+
+    def fail(self):
+        raise self.error
+
+    def __getattribute__(self, name: str):
+        if name == object.__getattribute__(self, "__dict__").get("failing"):
+            return self.fail
+        return super().__getattribute__(name)
+
+
+@pytest.mark.parametrize("failing", ["queries_iter", "qrels_iter", "docs_iter", "docs_count", "has_docs"])
+@pytest.mark.parametrize(
+    ("error", "advice"),
+    [
+        (requests.exceptions.ProxyError("no\nproxy"), r"ProxyError: no proxy\). Its data sets need the network"),
+        (RuntimeError("All download sources failed"), "All download sources failed.*files to be asked for"),
+        (PermissionError(13, "Permission denied", "/x"), "Permission denied: '/x'.*Set IR_DATASETS_HOME"),
+    ],
+)
+def test_what_the_library_cannot_get_is_told_in_a_sentence(catalogue, tmp_path, monkeypatch, failing, error, advice):
+    unreachable = Unreachable(ir_datasets.load("ddro-whole"), failing, error)
+    monkeypatch.setattr(ir_datasets, "load", {"ddro-none": unreachable}.__getitem__)
+    with pytest.raises(UserError, match=f"ddro-none: ir_datasets fails .*{advice}") as raised:
+        read(tmp_path, "ddro-none")
+    assert "\n" not in str(raised.value)
+    assert not (tmp_path / "raw/documents.parquet").exists()
+
+
+def test_a_folder_of_the_library_that_cannot_be_made(root):
+    command = [sys.executable, root / "scripts/read_ir_datasets.py", "--ir-datasets", "beir/scifact"]
+    done = subprocess.run(
+        [*command, "--output", "/dev/null/x", "--report", "/dev/null/y"],
+        env=os.environ | {"IR_DATASETS_HOME": "/dev/null/z"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "ERROR beir/scifact/train: ir_datasets fails" in line and "Set IR_DATASETS_HOME" in line

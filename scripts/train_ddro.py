@@ -45,9 +45,11 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     from ddro.training.processes import use_processes
 
     use_processes(arguments.processes)
+    import pyarrow.compute as pc
     from trl import DPOConfig
 
     from ddro.models.t5 import be_quiet, load
+    from ddro.training.batches import TokenLists
     from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
     from ddro.training.ddro import DdroTrainer, GroupCollator
@@ -60,7 +62,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     checkpoints = Checkpoints(arguments.output, identity(__file__, vars(arguments)))
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
     model, tokenizer = load(arguments.initial, dropout_rate=0.0)
-    largest = max(map(max, docids["tokens"].to_pylist()))
+    largest = pc.max(pc.list_flatten(docids["tokens"])).as_py()
     if largest >= model.config.vocab_size:
         raise UserError(
             f"{arguments.docids}: docid token {largest} is beyond the vocabulary of {arguments.initial} "
@@ -104,7 +106,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
             max_length=None,
             gradient_checkpointing=False,
         ),
-        data_collator=GroupCollator(model.config.decoder_start_token_id),
+        data_collator=GroupCollator(model.config.decoder_start_token_id, TokenLists(docids["tokens"])),
         train_dataset=train_groups,
         eval_dataset=validation_groups,
         processing_class=tokenizer,

@@ -210,8 +210,10 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
     queries = options.pairs // negatives * (options.steps + 1)
     prompts, chosen = texts(queries, longest, words, generator), docids(queries, generator)
     rejected = [docids(negatives, generator) for _ in range(queries)]
-    lengths = list(map(len, prompts))
-    columns = {"prompt_ids": prompts, "chosen_ids": chosen, "rejected_ids": rejected, "length": lengths}
+    all_docids = [*chosen, *(docid for several in rejected for docid in several)]
+    rows = [[queries + query * negatives + place for place in range(negatives)] for query in range(queries)]
+    columns = {"prompt_ids": prompts, "chosen": list(range(queries)), "rejected": rows}
+    columns["length"] = list(map(len, prompts))
     dataset, tokenizer = datasets.Dataset.from_dict(columns), train_tokenizer(["some words"], 20)
     model = new_model(options.model).to(DEVICE).eval()
     unit = math.gcd(options.pairs, negatives)
@@ -228,9 +230,9 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
                 **settings(options, folder, options.pairs, unit), beta=BETA, loss_type=["sigmoid"],
                 precompute_ref_log_probs=True, max_length=None, gradient_checkpointing=False,
             ),
-            data_collator=GroupCollator(0),
+            data_collator=GroupCollator(0, all_docids),
             train_dataset=dataset,
-            eval_dataset=dataset.select([0]),
+            eval_dataset=datasets.Dataset.from_dict({name: column[:1] for name, column in columns.items()}),
             processing_class=tokenizer,
             cache=Path(folder),
         )  # fmt: skip
@@ -274,7 +276,7 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
     del made, moved
     rates = in_turn(options, options.pairs, ours, reference)
     encoder, decoder = training_operations(model)
-    mean = sum(lengths) / queries
+    mean = sum(columns["length"]) / queries
     live = 8 / 6 * 2 * negatives * (longest * encoder + DOCID * decoder)  # and a forward pass of the reference
     shared = mean * encoder + (1 + negatives) * DOCID * decoder
     return {

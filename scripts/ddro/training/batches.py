@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import torch
 from torch.utils.data import Sampler
@@ -15,6 +16,23 @@ from ddro.core.command import UserError
 from ddro.models.t5 import pad
 
 LABEL_PAD = -100
+
+
+class TokenLists(Sequence[list[int]]):
+    """Lists of token ids, kept as Arrow keeps them: a tenth of the memory that Python's own lists take."""
+
+    def __init__(self, tokens: pa.ListArray | pa.ChunkedArray) -> None:
+        if isinstance(tokens, pa.ChunkedArray):
+            tokens = tokens.combine_chunks()
+        self.values, self.offsets = tokens.values.to_numpy(), tokens.offsets.to_numpy()
+
+    def __len__(self) -> int:
+        """The number of lists."""
+        return len(self.offsets) - 1
+
+    def __getitem__(self, row: int) -> list[int]:
+        """The list of a row."""
+        return self.values[self.offsets[row] : self.offsets[row + 1]].tolist()
 
 
 @dataclass
@@ -48,14 +66,14 @@ class BatchesOfLikeLength(Sampler[int]):
     demo's finetune stage 0.016 of validation MRR@10 against random order without grouping.
 
     Attributes:
-        lengths: of each instance.
+        lengths: of each instance, int [instances].
         batch_size: instances of an optimizer step; a shorter batch comes last.
         seed: with the epoch, all that the order depends on.
         pool: batches whose instances are sorted together.
         epoch: number of the pass.
     """
 
-    lengths: Sequence[int]
+    lengths: np.ndarray
     batch_size: int
     seed: int
     pool: int = 50
@@ -68,15 +86,14 @@ class BatchesOfLikeLength(Sampler[int]):
     def __iter__(self) -> Iterator[int]:
         """One pass, batch by batch."""
         generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(len(self), generator=generator).tolist()
-        batches = []
+        order, lengths = torch.randperm(len(self), generator=generator).numpy(), np.asarray(self.lengths)
         for first in range(0, len(order), self.pool * self.batch_size):
-            chunk = sorted(order[first : first + self.pool * self.batch_size], key=self.lengths.__getitem__)
-            batches += [chunk[start : start + self.batch_size] for start in range(0, len(chunk), self.batch_size)]
-        rest = batches.pop() if batches and len(batches[-1]) < self.batch_size else []
-        for batch in torch.randperm(len(batches), generator=generator).tolist():
-            yield from batches[batch]
-        yield from rest
+            chunk = order[first : first + self.pool * self.batch_size]
+            chunk[:] = chunk[np.argsort(lengths[chunk], kind="stable")]
+        whole = len(order) // self.batch_size
+        for batch in torch.randperm(whole, generator=generator).tolist():
+            yield from order[batch * self.batch_size : (batch + 1) * self.batch_size].tolist()
+        yield from order[whole * self.batch_size :].tolist()
 
 
 def share_of_device(batch_size: int, processes: int, most: int, unit: int = 1) -> tuple[int, int]:

@@ -32,6 +32,7 @@ from types import MethodType
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -48,6 +49,7 @@ from ddro.training.processes import is_first_process
 from ddro.training.trainer import PipelineTrainer
 
 REFERENCE = ("ref_chosen", "ref_rejected")
+LOG_PROBABILITIES = (pa.float64(), pa.list_(pa.float64()))
 ROWS_AT_A_TIME = 16  # of logits, for what is only logged
 
 
@@ -55,8 +57,8 @@ ROWS_AT_A_TIME = 16  # of logits, for what is only logged
 class GroupCollator:
     """Batches preference pairs: each query once, its relevant docid once, and its rejected docids.
 
-    A feature is {"prompt_ids": the query's tokens, "chosen_ids": docid tokens, "rejected_ids": several docids} and,
-    once they are computed, {"ref_chosen": float, "ref_rejected": floats}.
+    A feature is {"prompt_ids": the query's tokens, "chosen": a row of ``docids``, "rejected": several rows} and, once
+    they are computed, {"ref_chosen": float, "ref_rejected": floats}.
 
     Returns (q queries, n pairs, u = q + n docids of at most m tokens):
         input_ids, attention_mask, completion_mask: int64 [2 n, 1 + m] as TRL wants them, all chosen docids before all
@@ -69,14 +71,15 @@ class GroupCollator:
     """
 
     start_token: int
+    docids: Sequence[Sequence[int]]
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        counts = torch.tensor([len(feature["rejected_ids"]) for feature in features])
+        counts = torch.tensor([len(feature["rejected"]) for feature in features])
         queries, pairs = len(features), int(counts.sum())
         of_pair = torch.repeat_interleave(counts)
-        rejected = [docid for feature in features for docid in feature["rejected_ids"]]
-        docids = [features[query]["chosen_ids"] for query in of_pair] + rejected
-        input_ids, attention_mask = pad([[self.start_token, *docid] for docid in docids])
+        rejected = [row for feature in features for row in feature["rejected"]]
+        rows = [features[query]["chosen"] for query in of_pair] + rejected
+        input_ids, attention_mask = pad([[self.start_token, *self.docids[row]] for row in rows])
         completion_mask = attention_mask.clone()
         completion_mask[:, 0] = 0
         prompt_ids, prompt_mask = pad([feature["prompt_ids"] for feature in features])
@@ -217,41 +220,43 @@ class DdroTrainer(PipelineTrainer, DPOTrainer):
     def _with_reference(self, dataset: datasets.Dataset, used: Sequence[int], cache: Path) -> datasets.Dataset:
         """Add the reference's log-probabilities; groups that aren't used get a value that would end the training."""
         if not cache.exists():
-            found = gather_object(self._reference(dataset, used[self.args.process_index :: self.args.world_size]))
+            found = gather_object([self._reference(dataset, used[self.args.process_index :: self.args.world_size])])
             if is_first_process():
                 with write_whole(cache) as temporary:
-                    names = ("group", *REFERENCE)
-                    columns = dict(zip(names, map(list, zip(*found, strict=True)), strict=True))
-                    pq.write_table(pa.table(columns), temporary)
+                    pq.write_table(pa.concat_tables(found), temporary)
             self.accelerator.wait_for_everyone()
-        columns = {"ref_chosen": [math.nan] * len(dataset), "ref_rejected": [[math.nan]] * len(dataset)}
-        for row in pq.read_table(cache).to_pylist():
-            for name in REFERENCE:
-                columns[name][row["group"]] = row[name]
-        for name, values in columns.items():
-            dataset = dataset.add_column(name, values)
-        return dataset
+        found = pq.read_table(cache).combine_chunks()
+        row_of = np.full(len(dataset), len(found), np.int32)
+        row_of[found["group"].to_numpy()] = np.arange(len(found), dtype=np.int32)
+        table = dataset.data.table
+        for name, unknown in zip(REFERENCE, (math.nan, [math.nan]), strict=True):
+            values = found[name].combine_chunks()
+            values = pa.concat_arrays([values, pa.array([unknown], values.type)])
+            table = table.append_column(name, values.take(pa.array(row_of)))
+        return datasets.Dataset(datasets.table.InMemoryTable(table))
 
-    def _reference(self, dataset: datasets.Dataset, groups: Sequence[int]) -> list[tuple[int, float, list[float]]]:
-        """(group, log-probability of its chosen docid, of its rejected docids), groups of like length together."""
+    def _reference(self, dataset: datasets.Dataset, groups: Sequence[int]) -> pa.Table:
+        """Groups, the log-probability of their chosen docids, and those of their rejected ones.
+
+        Groups of like length are together.
+        """
         training = self.model.training
         self.model.eval()
-        lengths = dataset["length"]
-        groups = sorted(groups, key=lambda group: lengths[group])
+        groups = np.asarray(groups, np.int64)
+        groups = groups[np.argsort(dataset.data["length"].to_numpy()[groups], kind="stable")]
         size = self.args.per_device_train_batch_size
-        found = []
+        found = {name: [pa.array([], kind)] for name, kind in zip(REFERENCE, LOG_PROBABILITIES, strict=True)}
         for first in progress(range(0, len(groups), size), description="reference", unit="batches"):
-            chosen_groups = groups[first : first + size]
-            features = [dataset[group] for group in chosen_groups]
+            features = [dataset[group] for group in groups[first : first + size].tolist()]
             batch = self._prepare_inputs(self.data_collator(features))
-            chosen, rejected = (values.tolist() for values in self.compute_ref_log_probs(self.model, batch))
-            start = 0
-            for group, feature in zip(chosen_groups, features, strict=True):
-                end = start + len(feature["rejected_ids"])
-                found.append((group, chosen[start], rejected[start:end]))
-                start = end
+            chosen, rejected = (
+                values.double().cpu().numpy() for values in self.compute_ref_log_probs(self.model, batch)
+            )
+            starts = np.cumsum([0, *(len(feature["rejected"]) for feature in features)], dtype=np.int32)
+            found["ref_chosen"].append(pa.array(chosen[starts[:-1]]))
+            found["ref_rejected"].append(pa.ListArray.from_arrays(starts, rejected))
         self.model.train(training)
-        return found
+        return pa.table({"group": groups} | {name: pa.concat_arrays(parts) for name, parts in found.items()})
 
     def count(self, inputs: dict[str, torch.Tensor]) -> tuple[int, torch.Tensor, torch.Tensor]:
         """Pairs, and the tokens of the queries and of the docids that are scored."""

@@ -6,10 +6,12 @@ import math
 from collections.abc import Collection
 
 import datasets
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
-from ddro.models.t5 import encode
+from ddro.models.t5 import encode_as_array
 
 FULL_GROUPS = 0.95
 """The share of pairs that stand in full groups, at least."""
@@ -39,30 +41,41 @@ def group_pairs(
 ) -> datasets.Dataset:
     """The pairs (`tables.NEGATIVES`) in groups of one query, one relevant docid and at most ``size`` negatives.
 
-    ``queries`` and ``docids`` have all that the pairs name; ``only`` these queries count, where it is given.
+    ``queries`` and ``docids`` have all that the pairs name; ``only`` these queries count, where it is given. Groups
+    stand in the order of their first pairs, and the pairs of a group in their own.
 
     Returns:
-        columns prompt_ids, chosen_ids (token ids), rejected_ids (a list of them), and length, the query's.
+        columns prompt_ids (the query's tokens), chosen (a row of ``docids``), rejected (a list of rows), and length,
+        the query's.
     """
-    grouped: dict[tuple[str, str], list[str]] = {}
-    wanted = None if only is None else set(only)
-    for qid, positive, negative in zip(*(pairs[name].to_pylist() for name in pairs.column_names[:3]), strict=True):
-        if wanted is None or qid in wanted:
-            grouped.setdefault((qid, positive), []).append(negative)
-    parts = [
-        (qid, positive, negatives[first : first + size])
-        for (qid, positive), negatives in grouped.items()
-        for first in range(0, len(negatives), size)
+    if only is not None:
+        pairs = pairs.filter(pc.is_in(pairs["qid"], value_set=pa.array(sorted(only), pa.string())))
+    docnos = docids["docno"].combine_chunks()
+    query = _rows(pairs["qid"], queries["qid"].combine_chunks())
+    positive, negative = (_rows(pairs[name], docnos) for name in ("positive", "negative"))
+    first, group = np.unique(query.astype(np.int64) * len(docids) + positive, return_index=True, return_inverse=True)[
+        1:
     ]
-    asked = {qid for qid, _, _ in parts}
-    texts = {row["qid"]: row["text"] for row in queries.to_pylist() if row["qid"] in asked}
-    prompts = dict(zip(texts, encode(tokenizer, list(texts.values()), max_query_tokens), strict=True))
-    docid = dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True))
-    return datasets.Dataset.from_dict(
+    order = np.argsort(first[group], kind="stable")
+    query, positive, negative, first = query[order], positive[order], negative[order], first[group[order]]
+
+    begins = np.flatnonzero(np.diff(first, prepend=-1))
+    place = np.arange(len(first)) - np.repeat(begins, np.diff(begins, append=len(first)))
+    starts = np.flatnonzero(place % size == 0)
+    asked, prompt = np.unique(query[starts], return_inverse=True)
+    texts = queries["text"].take(pa.array(asked)).to_pylist()
+    prompts = encode_as_array(tokenizer, texts, max_query_tokens).take(pa.array(prompt))
+    table = pa.table(
         {
-            "prompt_ids": [prompts[qid] for qid, _, _ in parts],
-            "chosen_ids": [docid[positive] for _, positive, _ in parts],
-            "rejected_ids": [[docid[negative] for negative in negatives] for _, _, negatives in parts],
-            "length": [len(prompts[qid]) for qid, _, _ in parts],
+            "prompt_ids": prompts,
+            "chosen": positive[starts],
+            "rejected": pa.ListArray.from_arrays(np.append(starts, len(negative)).astype(np.int32), negative),
+            "length": pc.list_value_length(prompts),
         }
     )
+    return datasets.Dataset(datasets.table.InMemoryTable(table))
+
+
+def _rows(names: pa.ChunkedArray, known: pa.Array) -> np.ndarray:
+    """The place of each name among those ``known``: int32 [names]."""
+    return pc.index_in(names, value_set=known).to_numpy()

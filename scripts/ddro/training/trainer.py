@@ -103,7 +103,7 @@ class PipelineTrainer(Trainer):
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> BatchesOfLikeLength:
         args, dataset = self.args, self.train_dataset if train_dataset is None else train_dataset
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        self.sampler = BatchesOfLikeLength(list(dataset["length"]), batch_size, args.seed)
+        self.sampler = BatchesOfLikeLength(dataset.data["length"].to_numpy(), batch_size, args.seed)
         return self.sampler
 
     def count(self, inputs: dict[str, torch.Tensor]) -> tuple[int, torch.Tensor, torch.Tensor]:

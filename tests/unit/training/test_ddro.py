@@ -14,24 +14,36 @@ from safetensors.torch import load_file
 from trl import DPOConfig
 from trl.trainer.utils import FusedCausalLMOutput
 
-from ddro.core.tables import NEGATIVES
+from ddro.core.tables import DOCIDS as DOCID_COLUMNS
+from ddro.core.tables import NEGATIVES, QUERIES
 from ddro.docids.trie import DocidTrie
-from ddro.models.t5 import initialise_t5, load, pad, save, train_tokenizer
+from ddro.models.t5 import TOKENS, initialise_t5, load, pad, save, train_tokenizer
 from ddro.retrieval.beam_search import constrained_beam_search
+from ddro.training.batches import TokenLists
 from ddro.training.ddro import DdroTrainer, GroupCollator, score_docids
-from ddro.training.pairs import group_size
+from ddro.training.pairs import group_pairs, group_size
 from ddro.training.validation import ValidationRetrieval
 
 TRL_0_28 = Path(__file__).parents[2] / "fixtures/trl_0_28"
 BETA = 0.4
+DOCIDS = [
+    [20, 25, 30],
+    [21, 26, 31],
+    [20, 26, 32, 33],
+    [21, 25, 30],
+    [20, 25, 31],
+    [20, 27, 33],
+    [22, 25],
+    [20, 26, 31],
+]
 GROUPS = {
     "prompt_ids": [[5, 6, 7, 1], [8, 1], [9, 10, 1]],
-    "chosen_ids": [[20, 25, 30], [21, 26, 31], [20, 26, 32, 33]],
-    "rejected_ids": [[[21, 25, 30], [20, 25, 31]], [[20, 27, 33]], [[22, 25], [21, 25, 30], [20, 26, 31]]],
+    "chosen": [0, 1, 2],
+    "rejected": [[3, 4], [5], [6, 3, 7]],
     "length": [4, 2, 3],
 }
 PAIRS = [
-    (query, chosen, rejected)
+    (query, DOCIDS[chosen], DOCIDS[rejected])
     for query, chosen, several in zip(*list(GROUPS.values())[:3], strict=True)
     for rejected in several
 ]
@@ -53,7 +65,7 @@ def plain_log_probability(model, query, docid):
     return torch.log_softmax(logits, -1)[torch.arange(len(docid)), torch.tensor(docid)].sum()
 
 
-def make_trainer(model, tokenizer, folder, groups=GROUPS, cache=None, **settings):
+def make_trainer(model, tokenizer, folder, groups=GROUPS, cache=None, docids=DOCIDS, **settings):
     trie = DocidTrie.build([[20, 25, 30], [21, 25, 30]])
     arguments = {
         "beta": BETA,
@@ -72,7 +84,7 @@ def make_trainer(model, tokenizer, folder, groups=GROUPS, cache=None, **settings
     return DdroTrainer(
         model,
         args=DPOConfig(str(folder), **(arguments | settings)),
-        data_collator=GroupCollator(model.config.decoder_start_token_id),
+        data_collator=GroupCollator(model.config.decoder_start_token_id, docids),
         train_dataset=datasets.Dataset.from_dict(groups),
         eval_dataset=datasets.Dataset.from_dict(groups),
         processing_class=tokenizer,
@@ -157,9 +169,9 @@ def test_the_reference_is_the_initial_model_and_is_computed_once(tokenizer, tmp_
     trainer = make_trainer(small_t5(3), tokenizer, tmp_path)
     plain = small_t5(3)
     for row in trainer.train_dataset:
-        chosen = plain_log_probability(plain, row["prompt_ids"], row["chosen_ids"]).item()
+        chosen = plain_log_probability(plain, row["prompt_ids"], DOCIDS[row["chosen"]]).item()
         assert row["ref_chosen"] == pytest.approx(chosen, abs=1e-5)
-        rejected = [plain_log_probability(plain, row["prompt_ids"], docid).item() for docid in row["rejected_ids"]]
+        rejected = [plain_log_probability(plain, row["prompt_ids"], DOCIDS[found]).item() for found in row["rejected"]]
         assert row["ref_rejected"] == pytest.approx(rejected, abs=1e-5)
     again = make_trainer(small_t5(4), tokenizer, tmp_path)  # another model, the same cache
     assert again.train_dataset["ref_chosen"][:] == trainer.train_dataset["ref_chosen"][:]
@@ -188,12 +200,14 @@ def test_loss_and_gradient_are_those_of_trl_0_28(loss_type, tokenizer, tmp_path)
         return found.eval()
 
     groups = {name: list(values) for name, values in zip(GROUPS, ([], [], [], []), strict=True)}
-    for query, chosen, rejected in recorded["pairs"]:
+    docids = []
+    for query, *pair in recorded["pairs"]:
+        chosen, rejected = len(docids), len(docids) + 1
+        docids += pair
         for column, value in zip(groups.values(), (query, chosen, [rejected], len(query)), strict=True):
             column.append(value)
-    trainer = make_trainer(
-        model("reference"), tokenizer, tmp_path, groups, beta=recorded["beta"], loss_type=[loss_type]
-    )
+    settings = {"beta": recorded["beta"], "loss_type": [loss_type]}
+    trainer = make_trainer(model("reference"), tokenizer, tmp_path, groups, docids=docids, **settings)
     trainer.model.load_state_dict(model("policy").state_dict())
     loss = trainer.compute_loss(trainer.model, trainer.data_collator(list(trainer.train_dataset)))
     assert loss.item() == pytest.approx(recorded["losses"][loss_type], abs=1e-6)
@@ -231,7 +245,7 @@ def test_docids_are_scored_as_the_model_scores_them(tied):
     model = small_t5().eval()
     model.config.scale_decoder_outputs = tied
     rows = [dict(zip(GROUPS, row, strict=True)) for row in zip(*GROUPS.values(), strict=True)]
-    batch = GroupCollator(0)(rows)
+    batch = GroupCollator(0, DOCIDS)(rows)
     passes = []
     hooks = [
         stack.register_forward_hook(lambda module, inputs, output: passes.append(len(output[0])))
@@ -263,10 +277,10 @@ def test_dropout_is_off(tmp_path, tokenizer):
 
 
 def test_a_batch_has_each_query_and_each_docid_once():
-    batch = GroupCollator(0)(
+    batch = GroupCollator(0, TokenLists(pa.array([[20, 21], [22], [26, 27], [23], [24, 25]], TOKENS)))(
         [
-            {"prompt_ids": [5, 1], "chosen_ids": [20, 21], "rejected_ids": [[22], [26, 27]]},
-            {"prompt_ids": [6, 7, 1], "chosen_ids": [23], "rejected_ids": [[24, 25]]},
+            {"prompt_ids": [5, 1], "chosen": 0, "rejected": [1, 2]},
+            {"prompt_ids": [6, 7, 1], "chosen": 3, "rejected": [4]},
         ]
     )
     assert batch["input_ids"].tolist() == [[0, 20, 21], [0, 20, 21], [0, 23, 0], [0, 22, 0], [0, 26, 27], [0, 24, 25]]
@@ -299,3 +313,31 @@ def test_the_bridged_model_still_generates(tokenizer, tmp_path):
     after = constrained_beam_search(bridged, trie, tokens, mask, 3)
     assert torch.equal(before[0], after[0])
     assert torch.equal(before[1], after[1])
+
+
+def test_pairs_stand_in_groups_of_rows(tokenizer):
+    rows = ["b d2 d0", "a d1 d2", "b d2 d3", "a d3 d0", "b d2 d1", "c d0 d1", "a d1 d3"]
+    pairs = pa.Table.from_pylist(
+        [dict(zip(("qid", "positive", "negative"), row.split(), strict=True)) | {"rank": 1} for row in rows], NEGATIVES
+    )
+    queries = [
+        {"qid": qid, "text": text, "split": "train"}
+        for qid, text in zip("xabc", ["", "to", "a queue", "to"], strict=True)
+    ]
+    docids = [{"docno": f"d{row}", "tokens": [40 + row]} for row in range(4)]
+    tables = pa.Table.from_pylist(queries, QUERIES), pa.Table.from_pylist(docids, DOCID_COLUMNS)
+
+    def groups(only=None):
+        found = group_pairs(pairs, *tables, tokenizer, 8, 2, only)
+        assert found["length"][:] == [len(ids) for ids in found["prompt_ids"]]
+        texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids in found["prompt_ids"]]
+        return list(zip(texts, found["chosen"], found["rejected"], strict=True))
+
+    of_b, of_a, of_c = (
+        [("a queue", 2, [0, 3]), ("a queue", 2, [1])],
+        [("to", 1, [2, 3]), ("to", 3, [0])],
+        ("to", 0, [1]),
+    )
+    assert groups() == [*of_b, *of_a, of_c]
+    assert groups({"b", "c"}) == [*of_b, of_c]
+    assert groups(set()) == []

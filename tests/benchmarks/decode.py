@@ -17,6 +17,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
@@ -212,17 +213,21 @@ def timed(work):
     return time.perf_counter() - start, result
 
 
-def count_operations(arguments: argparse.Namespace) -> dict[str, int]:
-    """Operations and waits of one batch, with as many logits at once as a GPU has, in full and for the best ten."""
+SEARCHES = {"ours": {}, "top10": {"top_k": 10}, "fixed": {"fixed_shapes": True}}
+"""Of which operations are counted: the search for a processor, in full and for the best ten, and that for a GPU."""
+
+
+def count_operations(arguments: argparse.Namespace, searches: Iterable[str] = tuple(SEARCHES)) -> dict[str, int]:
+    """Operations and waits of one batch, with as many logits at once as a GPU has."""
     t5_decoder.LOGITS = t5_decoder.COLUMNS = t5_decoder.LOGITS_ON_GPU
     model = random_model("narrow", arguments.seed)
     docids = pq_like if arguments.docids_like == "pq" else tu_like
     trie = DocidTrie.build(docids(arguments.documents, np.random.default_rng(arguments.seed)))
     ids, mask = random_queries(arguments.batch, arguments.seed)
     counts = {"documents": arguments.documents, "beams": arguments.beams, "batch": arguments.batch}
-    for name, top_k in (("ours", None), ("top10", 10)):
+    for name in searches:
         with counted() as of_search:
-            beam_search.constrained_beam_search(model, trie, ids, mask, arguments.beams, top_k=top_k)
+            beam_search.constrained_beam_search(model, trie, ids, mask, arguments.beams, **SEARCHES[name])
         counts |= {f"{name}_operations": of_search.operations, f"{name}_waits": of_search.waits}
     return counts
 

@@ -6,7 +6,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-WAITS = ("_local_scalar_dense", "nonzero", "unique_consecutive", "masked_select")
+WAITS = ("nonzero", "unique_consecutive", "masked_select")
+TO_HOST = ("tolist", "item", "__bool__", "__int__", "__float__", "__index__")
 INDEXING = ("index", "index_put", "index_put_")
 
 
@@ -33,15 +34,15 @@ class Counts(TorchDispatchMode):
         return operation(*arguments, **(options or {}))
 
 
-class _Lists(TorchFunctionMode):
-    """Counts `tolist`, which goes past torch's dispatch."""
+class _ToHost(TorchFunctionMode):
+    """Counts where a tensor becomes a number or a list, which goes past torch's dispatch in inference mode."""
 
     def __init__(self, counts: Counts) -> None:
         super().__init__()
         self.counts = counts
 
     def __torch_function__(self, function, types, arguments=(), options=None):
-        self.counts.waits += function is torch.Tensor.tolist
+        self.counts.waits += getattr(function, "__name__", "") in TO_HOST
         return function(*arguments, **(options or {}))
 
 
@@ -49,5 +50,5 @@ class _Lists(TorchFunctionMode):
 def counted():
     """``with counted() as counts: ...`` counts what the block asks for, in this thread."""
     counts = Counts()
-    with _Lists(counts), counts:
+    with _ToHost(counts), counts:
         yield counts

@@ -14,7 +14,8 @@ from ddro.core.command import UserError
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import pad
 from ddro.retrieval.completion import OpenDocids, score_to_the_end
-from ddro.retrieval.found_docids import NONE, FoundDocids
+from ddro.retrieval.fixed_search import FixedDecoder, candidates_per_query, search_in_fixed_shapes
+from ddro.retrieval.found_docids import NONE, FoundDocids, best_of_rows
 from ddro.retrieval.t5_decoder import Past, Rows, T5Decoder
 
 MOST_QUERIES = 64  # of a batch: products of more rows aren't faster
@@ -31,6 +32,7 @@ def constrained_beam_search(
     *,
     length_penalty: float = 0,
     top_k: int | None = None,
+    fixed_shapes: bool | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The best docids of each query, as `transformers.generate` finds them with a prefix function, in less work.
 
@@ -50,6 +52,9 @@ def constrained_beam_search(
     be fewer than ``top_k``, the query is searched again in full. With a length penalty and docids of several lengths
     the search is always a full one: when it gives up depends on all ``num_beams`` docids (`FoundDocids.may_count`).
 
+    A GPU works while the host prepares what comes next, unless the host has to wait for a shape. So there the shapes of
+    each level are known beforehand (`fixed_search`), at the price of rows for beams that are dead.
+
     Args:
         model: a T5 in evaluation mode.
         trie: the docids.
@@ -59,6 +64,7 @@ def constrained_beam_search(
         length_penalty: `generate`'s, with its `early_stopping=False`: at least 0. It changes no order of docids of one
             length.
         top_k: docids a query that are wanted; None for ``num_beams``.
+        fixed_shapes: which of the two searches; None for the one of the device.
 
     Returns:
         docids: int64 [queries, top_k or num_beams], rows of the trie, best first, -1 where there are fewer.
@@ -78,11 +84,15 @@ def constrained_beam_search(
         raise UserError(f"{num_beams} beams, top_k {top_k}: both must be at least 1.")
     if length_penalty < 0:
         raise UserError(f"length_penalty {length_penalty}: must be at least 0.")
-    decoder = T5Decoder(model, input_ids, attention_mask)
-    if length_penalty and trie.shortest == trie.depth:
-        docids, totals = _best_docids(decoder, trie, num_beams, top_k, 0)
-        return docids, totals / trie.depth**length_penalty
-    return _best_docids(decoder, trie, num_beams, top_k, length_penalty)
+    one_length = trie.shortest == trie.depth
+    of_search = 0 if one_length else length_penalty
+    if input_ids.is_cuda if fixed_shapes is None else fixed_shapes:
+        decoder = FixedDecoder(model, input_ids, attention_mask, trie.depth)
+        docids, scores = search_in_fixed_shapes(decoder, trie, num_beams, of_search)
+        docids, scores = docids[:, :top_k], scores[:, :top_k]
+    else:
+        docids, scores = _best_docids(T5Decoder(model, input_ids, attention_mask), trie, num_beams, top_k, of_search)
+    return docids, scores / trie.depth**length_penalty if length_penalty and one_length else scores
 
 
 def _best_docids(
@@ -177,24 +187,15 @@ def _step(
     where = query, index - (of_query.cumsum(0) - of_query)[query]
     table = score.new_full((decoder.queries, widest), -torch.inf)
     table[where] = score
-    keep = _best(table, num_beams)[where]
+    keep = best_of_rows(table, num_beams)[where]
     if level + 1 >= trie.shortest:
         ended = place + 1 == tree.first_token[row + 1]
         finished = ended & keep
         found.add(query[finished], row[finished], score[finished], level + 1)
         table[where] = score.masked_fill(ended, -torch.inf)
-        keep = _best(table, num_beams)[where] & ~ended
+        keep = best_of_rows(table, num_beams)[where] & ~ended
     keep = found.may_count(query, score, keep, level + 1, trie.depth).nonzero()[:, 0]
     return _Beams(query[keep], node[keep], token[keep], score[keep], past, parent[keep])
-
-
-def _best(table: torch.Tensor, count: int) -> torch.Tensor:
-    """Which values of each row of [rows, columns] are the ``count`` best; of equal ones those that stand first."""
-    if table.shape[1] <= count:
-        return table > -torch.inf
-    last = table.topk(count, dim=1).values[:, -1:]
-    above, equal = table > last, (table == last) & (table > -torch.inf)
-    return above | (equal & (equal.cumsum(1) <= count - above.sum(1, keepdim=True)))
 
 
 def batch_size(model: PreTrainedModel, trie: DocidTrie, num_beams: int, query_tokens: int, memory: int) -> int:
@@ -211,7 +212,7 @@ def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, que
         encoder            q (8 d_model + d_ff), and 2 L q h d_kv that stay
         keys and values    2 x 2 L B t h d_kv: those of a step and of the one before
         a step's tokens    B (8 d_model + d_ff)
-        candidates         160 bytes for each child of B nodes
+        candidates         160 bytes for each child of B nodes; on a GPU as many for each node as any has
 
     and half as much again, for freed memory that doesn't fit what is wanted next.
     What doesn't grow with the queries comes on top: the model, the trie, and a block of logits and of positions.
@@ -223,12 +224,10 @@ def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, que
     tokens = len(trie.levels) if trie.shortest == trie.depth else trie.depth
     numbers += 4 * config.num_decoder_layers * num_beams * tokens * inner
     numbers += num_beams * (8 * config.d_model + config.d_ff)
-    children = np.diff(trie.first_child)
-    steps = zip(trie.levels, trie.levels[1:], strict=False)
-    widest = max(
-        (min(end - first, num_beams * int(children[slice(*above)].max())) for above, (first, end) in steps), default=1
-    )
-    return (numbers * model.dtype.itemsize + widest * 160) * 3 // 2
+    candidates = candidates_per_query(trie, num_beams)
+    if model.device.type != "cuda":
+        candidates = [min(end - first, most) for most, (first, end) in zip(candidates, trie.levels[1:], strict=False)]
+    return (numbers * model.dtype.itemsize + max(candidates, default=1) * 160) * 3 // 2
 
 
 def rank_documents(

@@ -92,3 +92,12 @@ class FoundDocids:
         """The place of each docid among those of its query, from 0."""
         counts = torch.bincount(query, minlength=len(self.floor))
         return torch.arange(len(query), device=query.device) - (counts.cumsum(0) - counts)[query]
+
+
+def best_of_rows(table: torch.Tensor, count: int) -> torch.Tensor:
+    """Which values of each row of [rows, columns] are the ``count`` best; of equal ones those that stand first."""
+    if table.shape[1] <= count:
+        return table > -torch.inf
+    last = table.topk(count, dim=1).values[:, -1:]
+    above, equal = table > last, (table == last) & (table > -torch.inf)
+    return above | (equal & (equal.cumsum(1) <= count - above.sum(1, keepdim=True)))

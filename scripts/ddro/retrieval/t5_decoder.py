@@ -54,11 +54,8 @@ class T5Decoder:
         Raises:
             UserError: another kind of model, or a query of nothing but padding.
         """
-        if not isinstance(model, (T5ForConditionalGeneration, MT5ForConditionalGeneration)):
-            raise UserError(f"docids are decoded with T5 models, not with {type(model).__name__}.")
+        check_queries(model, attention_mask)
         mask = attention_mask.bool()
-        if not bool(mask.any(1).all()):
-            raise UserError(f"query {int(mask.any(1).int().argmin())} of the batch has no token.")
         self.model, self.blocks = model, model.decoder.block
         self.heads, self.d_kv = model.config.num_heads, model.config.d_kv
         encoded = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
@@ -127,9 +124,7 @@ class T5Decoder:
         Returns:
             float32 [pairs].
         """
-        if getattr(self.model.config, "scale_decoder_outputs", False):
-            hidden = hidden * self.model.config.d_model**-0.5
-        weight = self.model.lm_head.weight
+        hidden, weight = scaled_for_head(self.model, hidden), self.model.lm_head.weight
         size = LOGITS_ON_GPU // len(hidden) + 1 if hidden.is_cuda else min(COLUMNS, LOGITS // len(hidden) + 1)
         order = tokens.argsort()
         starts = torch.arange(0, len(weight), size, device=hidden.device)
@@ -166,11 +161,7 @@ class T5Decoder:
     def _feed(self, layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
         """The feed-forward layer on ``hidden`` [positions, d_model], in place where it is T5's first kind."""
         dense = layer.DenseReluDense
-        if (
-            not hasattr(dense, "wi")
-            or not isinstance(dense.act, torch.nn.ReLU)
-            or dense.wo.weight.dtype != hidden.dtype
-        ):
+        if not feeds_simply(layer, hidden):
             return layer(hidden)
         normed = layer.layer_norm(hidden)
         for wi, wo in zip(dense.wi.weight.split(COLUMNS), dense.wo.weight.split(COLUMNS, 1), strict=True):
@@ -200,6 +191,26 @@ class T5Decoder:
         bias = self.blocks[0].layer[0].SelfAttention.compute_bias(length, seen + length, device, past_seen_tokens=seen)
         later = torch.ones(length, seen + length, dtype=torch.bool, device=device).triu(seen + 1)
         return bias.masked_fill(later, -torch.inf)
+
+
+def check_queries(model: PreTrainedModel, attention_mask: torch.Tensor) -> None:
+    """Refuse, by a `UserError`, what isn't a T5, and a query of nothing but padding (int64 [queries, length])."""
+    if not isinstance(model, (T5ForConditionalGeneration, MT5ForConditionalGeneration)):
+        raise UserError(f"docids are decoded with T5 models, not with {type(model).__name__}.")
+    there = attention_mask.bool().any(1)
+    if not bool(there.all()):
+        raise UserError(f"query {int(there.int().argmin())} of the batch has no token.")
+
+
+def scaled_for_head(model: PreTrainedModel, hidden: torch.Tensor) -> torch.Tensor:
+    """The hidden states as the model's output head takes them."""
+    return hidden * model.config.d_model**-0.5 if getattr(model.config, "scale_decoder_outputs", False) else hidden
+
+
+def feeds_simply(layer: torch.nn.Module, hidden: torch.Tensor) -> bool:
+    """Whether a feed-forward layer is T5's first kind: two products with ReLU between, in ``hidden``'s precision."""
+    dense = layer.DenseReluDense
+    return hasattr(dense, "wi") and isinstance(dense.act, torch.nn.ReLU) and dense.wo.weight.dtype == hidden.dtype
 
 
 @dataclass(frozen=True)

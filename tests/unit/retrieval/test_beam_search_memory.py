@@ -11,6 +11,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 
 from ddro.docids.trie import DocidTrie
 from ddro.retrieval.beam_search import MOST_QUERIES, batch_size, bytes_per_query
+from ddro.retrieval.fixed_search import candidates_per_query
 
 SCRIPTS = Path(__file__).parents[3] / "scripts"
 MEASURE = """
@@ -65,3 +66,10 @@ def test_as_many_queries_as_fit(queries, expected):
     model, trie = T5ForConditionalGeneration(config), DocidTrie.build([[3], [4]])
     memory = queries * bytes_per_query(model, trie, 2, 8)
     assert batch_size(model, trie, 2, 8, memory) == expected
+
+
+def test_the_candidates_of_each_level_in_fixed_shapes():
+    """The root has 2 children, these have 3 and 1, one of them 2; of 2 beams each has as many as the widest node."""
+    trie = DocidTrie.build([[3, 5, 1], [3, 6, 1], [3, 7, 1], [3, 7, 2], [4, 5, 1]])
+    assert candidates_per_query(trie, 2) == [2, 2 * 3, 2 * 2, 2]
+    assert candidates_per_query(trie, 1) == [2, 3, 2, 1]

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from ddro.core.command import UserError, call_main, progress
-from ddro.core.lines import cant_be_kept, grade_of
+from ddro.core.lines import cant_be_kept, grade_of, identifier_of
 from ddro.corpora.collection import Collection, add_options, judge
 
 PARTS = {"train": ("train",), "dev": ("dev", "validation", "valid"), "test": ("test",)}
 """The last words of the ids that hold the queries of each kind."""
+
+NO_ID = "without an id that is a text or a whole number"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,17 +32,19 @@ def main(arguments: argparse.Namespace) -> None:
     texts, judged = {}, {}
     for kind, part in parts.items():
         for qid, text in told(arguments.id, part.queries_iter, lambda query: (query.query_id, query.default_text())):
-            qid, text = str(qid), (text or "").strip()
-            if reason := cant_be_kept(qid, text) or (None if text else "no text"):
-                collection.left_out[f"queries with {reason}"] += 1
+            qid, text = identifier_of(qid), text.strip() if isinstance(text, str) else ""
+            if reason := reason_against(qid, text) or (None if text else "with no text"):
+                collection.left_out[f"queries {reason}"] += 1
             else:
                 texts[qid] = text
         judged[kind] = []
         for row in told(arguments.id, part.qrels_iter):
-            if (grade := grade_of(str(row.relevance))) is None:
+            if None in (identifier_of(row.query_id), identifier_of(row.doc_id)):
+                collection.left_out[f"{kind} judgements {NO_ID}"] += 1
+            elif (grade := grade_of(str(row.relevance))) is None:
                 collection.left_out[f"{kind} judgements whose grade is no whole number of at most 6 digits"] += 1
             else:
-                judged[kind].append((str(row.query_id), str(row.doc_id), grade))
+                judged[kind].append((identifier_of(row.query_id), identifier_of(row.doc_id), grade))
     judge(collection, texts, judged)
     documents = next(iter(parts.values()))
     kept = write_documents(collection, rows(arguments.id, documents), arguments.output)
@@ -114,8 +118,8 @@ def write_documents(collection: Collection, documents: Iterable[dict[str, str]],
     kept: set[str] = set()
     with row_writer(output / "documents.parquet", DOCUMENTS) as add:
         for row in documents:
-            if reason := cant_be_kept(*row.values()):
-                collection.left_out[f"documents with {reason}"] += 1
+            if reason := reason_against(*row.values()):
+                collection.left_out[f"documents {reason}"] += 1
                 continue
             if row["docno"] in kept:
                 collection.left_out["documents whose docno was there before"] += 1
@@ -138,11 +142,24 @@ def row_of(document: Any) -> dict[str, str]:
     fields = document._asdict()
     body = fields.get("text", fields.get("body"))
     return {
-        "docno": str(document.doc_id),
+        "docno": identifier_of(document.doc_id),
         "url": str(fields.get("url") or ""),
         "title": str(fields.get("title") or ""),
-        "body": body if isinstance(body, str) else document.default_text() or "",
+        "body": body if isinstance(body, str) else text_of(document),
     }
+
+
+def text_of(document: Any) -> str:
+    """All text of a document."""
+    return text if isinstance(text := document.default_text(), str) else ""
+
+
+def reason_against(identifier: str | None, *texts: str) -> str | None:
+    """Why a query or document can't be kept, if it can't."""
+    if identifier is None:
+        return NO_ID
+    reason = cant_be_kept(identifier, *texts)
+    return f"with {reason}" if reason else None
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import math
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ _VALIDATOR = validators.extend(
         {
             "integer": lambda _, value: isinstance(value, int) and not isinstance(value, bool),
             "number": lambda _, value: (
-                isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+                isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
             ),
         }
     ),
@@ -48,7 +48,10 @@ def read_yaml(path: Path) -> Settings:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: can't be read ({error.strerror or error}).") from error
+    # The others: of a date that is none, of more digits than Python reads, of a tag that doesn't fit, of deep nesting.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not YAML ({getattr(error, 'problem', None) or error}).") from error

@@ -21,7 +21,10 @@ from typing import Any, TypeVar
 if not sys.stderr.isatty():  # in a log the libraries' own bars, too, show every ten seconds; tqdm reads this once
     os.environ.setdefault("TQDM_MININTERVAL", "10")
 
-from tqdm import tqdm  # noqa: E402
+try:
+    from tqdm import tqdm
+except ValueError as mistake:  # it reads its defaults from the environment
+    sys.exit(f"an environment variable TQDM_... isn't what it should be ({mistake}). Unset it.")
 
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 """Errors of the system that are about a path, and for a person to mend."""
@@ -98,7 +101,7 @@ def write_cost(path: Path, further: Mapping[str, float]) -> None:
 
     Of several processes that train together the first one writes: seconds and memory are its own.
     """
-    if int(os.environ.get("RANK", 0)):
+    if number_in_environment("RANK", 0):
         return
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     numbers = {
@@ -110,6 +113,14 @@ def write_cost(path: Path, further: Mapping[str, float]) -> None:
     part = path.with_name(f".{path.name}.part")
     part.write_text(json.dumps({name: round(value, 3) for name, value in (numbers | further).items()}) + "\n")
     part.replace(path)
+
+
+def number_in_environment(name: str, default: int) -> int:
+    """A whole number that an environment variable holds; a `UserError` says that it holds something else."""
+    text = os.environ.get(name, "").strip()
+    if not re.fullmatch(r"\d{0,9}", text, re.ASCII):
+        raise UserError(f"the environment variable {name} is {text!r}, no whole number. Unset it.")
+    return int(text or default)
 
 
 def shard_of(text: str) -> tuple[int, int]:

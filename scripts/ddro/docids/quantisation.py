@@ -6,6 +6,7 @@ Product: Jegou et al. 2011, doi 10.1109/TPAMI.2010.57. Residual: Chen et al. 201
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from ddro.core.files import write_whole
 from ddro.docids.vectors import check_vectors, chunks
 
 MAX_CENTROIDS = 2**16
+MOST_THREADS = 1024
 POINTS_A_CENTROID = 39
 """With fewer training points a centroid FAISS doubts the codebook, and so do we: one line in the log."""
 
@@ -27,7 +29,8 @@ def use_threads() -> int:
 
     Codebooks and codes are the same bytes for any number of threads.
     """
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    wanted = re.match(r"\s*(\d+)", os.environ.get("OMP_NUM_THREADS", ""))  # 4,2 says more of what runs in what runs
+    threads = max(1, min(int(wanted[1]), MOST_THREADS)) if wanted else os.cpu_count() or 1
     faiss.omp_set_num_threads(threads)
     return threads
 

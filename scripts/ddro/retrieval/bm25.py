@@ -213,7 +213,9 @@ def find_java() -> tuple[Path, int, set[str]]:
                 [Path(home, "bin", "java"), "--list-modules"], capture_output=True, text=True, check=True
             )
         except (OSError, subprocess.CalledProcessError) as error:
-            found.append(f"{place}: {error}")
+            # Its own words tell, for example, of a JAVA_TOOL_OPTIONS that it doesn't understand.
+            said = [line for line in (getattr(error, "stderr", "") or "").splitlines() if line.strip()]
+            found.append(f"{place}: {error}" + (f" It says: {' '.join(said)}" if said else ""))
             continue
         versions = dict(re.findall(r"^([\w.]+)@(\d+)", answer.stdout, re.MULTILINE))
         release = int(versions.get("java.base", 0))

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 
+from ddro.core.command import number_in_environment
+
 
 def use_processes(count: int) -> None:
     """Replace this process by ``count`` ones of the same command line, unless it is one of them already.
@@ -37,9 +39,9 @@ def launch_command(count: int, script: Sequence[str], environment: Mapping[str, 
 
 def process_count() -> int:
     """How many processes train together."""
-    return int(os.environ.get("WORLD_SIZE", 1))
+    return number_in_environment("WORLD_SIZE", 1)
 
 
 def is_first_process() -> bool:
     """Whether this is the process that writes."""
-    return int(os.environ.get("RANK", 0)) == 0
+    return number_in_environment("RANK", 0) == 0

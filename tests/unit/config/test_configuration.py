@@ -461,3 +461,12 @@ def test_every_shipped_configuration_loads(path):
     content = yaml.safe_load(path.read_text())
     if "experiments" in content:
         assert load_experiments(content, path.name, ROOT)
+
+
+def test_numbers_that_no_typed_array_holds_are_refused():
+    for recipe, message in (
+        ({"corpus": {"top_k": 2**31}}, "corpus.top_k: must be at most 2147483647"),
+        ({"negatives": {"strata": [10, 10**30]}}, "negatives.strata[1]: must be at most 2147483647"),
+        ({"sft": {"shared": {"max_grad_norm": 10**400}}}, "sft.shared.max_grad_norm: expected a number"),
+    ):
+        assert mistake(recipe).startswith(message)

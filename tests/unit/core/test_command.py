@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from ddro.core.command import UserError, number_in_environment
+
 PROGRAM = """
 import argparse, os, sys
 from pathlib import Path
@@ -57,3 +59,23 @@ def test_a_path_that_cannot_be_written_is_told_in_a_line(root, tmp_path, path, r
     assert done.returncode == 1
     (line,) = done.stderr.splitlines()
     assert f"ERROR {tmp_path / path}: {reason}" in line
+
+
+@pytest.mark.parametrize(("text", "number"), [("", 3), (" ", 3), ("7", 7), (" 08 ", 8)])
+def test_a_number_of_the_environment(monkeypatch, text, number):
+    monkeypatch.setenv("RANK", text)
+    assert number_in_environment("RANK", 3) == number
+
+
+@pytest.mark.parametrize("text", ["abc", "-1", "1.0", "٣", "9" * 20])
+def test_what_is_no_number_of_the_environment_is_named(monkeypatch, text):
+    monkeypatch.setenv("RANK", text)
+    with pytest.raises(UserError, match="the environment variable RANK is .*Unset it"):
+        number_in_environment("RANK", 3)
+
+
+def test_a_default_of_the_progress_bars_that_is_no_number_is_told_in_a_line(root, tmp_path):
+    done = start(root, HOME=str(tmp_path), TQDM_MININTERVAL="soon")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "environment variable TQDM_" in line and "Unset it" in line

@@ -6,14 +6,21 @@ Some seconds; longer with, for example, FUZZ_EXAMPLES=100000 in the environment.
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from ir_datasets.datasets.base import Dataset
+from ir_datasets.formats import JsonlDocs, TrecQrels, TsvQueries
+from ir_datasets.util import LocalDownload
 
+import read_ir_datasets
 import read_msmarco
 import read_nq
 from ddro.core.command import UserError
+from ddro.core.files import read_json
 from ddro.core.lines import SourceLines
 from ddro.corpora.beir import read_documents, read_qrels, read_queries
 from ddro.corpora.collection import Collection
@@ -148,3 +155,99 @@ def test_a_table_or_run_is_read_or_refused_by_name(tmp_path: Path, read, name: s
         read(path)
     except UserError as error:
         assert str(path) in str(error)
+
+
+@pytest.mark.timeout(0)
+@given(documents=CONTENT, queries=CONTENT, judged=CONTENT)
+@RARELY
+def test_files_of_ir_datasets_are_data_or_refused(
+    tmp_path: Path, documents: bytes, queries: bytes, judged: bytes
+) -> None:
+    """The library's readers lose no line in silence: they stop, and so does the script, with the data set's name."""
+    for name, content in (("docs.jsonl", documents), ("queries.tsv", queries), ("qrels", judged)):
+        (tmp_path / name).write_bytes(content)
+    docs = JsonlDocs(LocalDownload(tmp_path / "docs.jsonl"), mapping={"doc_id": "_id", "text": "text"}, count_hint=1)
+    part = Dataset(
+        docs,
+        TsvQueries(LocalDownload(tmp_path / "queries.tsv")),
+        TrecQrels(LocalDownload(tmp_path / "qrels"), {1: "relevant"}),
+    )
+    try:
+        with mock.patch("ir_datasets.load", {"fuzz": part}.__getitem__):
+            read_ir_datasets.main(
+                read_ir_datasets.parser().parse_args(
+                    ["--ir-datasets=fuzz", f"--output={tmp_path / 'raw'}", f"--report={tmp_path / 'report.json'}"]
+                )
+            )
+    except UserError as error:
+        assert "\n" not in str(error)
+
+
+ROWS = st.none() | st.integers() | st.text(max_size=6) | st.sampled_from(["d1", "q1", " ", "\ud800", "1.0", 10**30])
+
+
+@pytest.mark.timeout(0)
+@given(
+    documents=st.lists(st.tuples(ROWS, ROWS, ROWS), max_size=4),
+    queries=st.lists(st.tuples(ROWS, ROWS), max_size=4),
+    judged=st.lists(st.tuples(ROWS, ROWS, ROWS), max_size=4),
+)
+@RARELY
+def test_rows_of_ir_datasets_are_data_or_counted(tmp_path: Path, documents: list, queries: list, judged: list) -> None:
+    """Whatever a data set of the catalogue yields, each row is kept, or counted in the report."""
+    part = Rows(
+        [Page(*row) for row in documents], [Question(*row) for row in queries], [Judgement(*row) for row in judged]
+    )
+    try:
+        with mock.patch("ir_datasets.load", {"fuzz": part}.__getitem__):
+            read_ir_datasets.main(
+                read_ir_datasets.parser().parse_args(
+                    ["--ir-datasets=fuzz", f"--output={tmp_path / 'raw'}", f"--report={tmp_path / 'report.json'}"]
+                )
+            )
+    except UserError as error:
+        assert any(name in str(error) for name in ("fuzz", "those of the catalogue"))
+    else:
+        report = read_json(tmp_path / "report.json")
+        lost = sum(count for what, count in report["left_out"].items() if what.startswith("documents"))
+        assert report["found"]["documents"] + lost == len(documents)
+
+
+class Page(NamedTuple):
+    """A document of a data set."""
+
+    doc_id: Any
+    title: Any
+    text: Any
+
+    def default_text(self) -> Any:
+        return self.text
+
+
+class Question(NamedTuple):
+    """A query of a data set."""
+
+    query_id: Any
+    text: Any
+
+    def default_text(self) -> Any:
+        return self.text
+
+
+class Judgement(NamedTuple):
+    """A judgement of a data set."""
+
+    query_id: Any
+    doc_id: Any
+    relevance: Any
+
+
+class Rows:
+    """A data set of these rows, as `ir_datasets.load` returns one."""
+
+    def __init__(self, documents: list, queries: list, judged: list) -> None:
+        self.docs_iter, self.queries_iter, self.qrels_iter = (
+            lambda rows=rows: iter(rows) for rows in (documents, queries, judged)
+        )
+        self.docs_count = lambda: len(documents)
+        self.has_docs = self.has_queries = self.has_qrels = lambda: True

@@ -1,6 +1,7 @@
 """Product and residual quantisation, against their definitions in NumPy."""
 
 import logging
+import os
 
 import faiss
 import numpy as np
@@ -303,3 +304,12 @@ def test_without_omp_num_threads_all_cores_are_used(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(quantisation.os, "cpu_count", lambda: 2)
     assert use_threads() == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "threads"), [("3", 3), (" 2,1", 2), ("0", 1), ("abc", None), ("-1", None), ("", None), ("9" * 30, 1024)]
+)
+def test_threads_of_an_odd_environment(monkeypatch, text, threads):
+    monkeypatch.setenv("OMP_NUM_THREADS", text)
+    monkeypatch.setattr(quantisation.faiss, "omp_set_num_threads", lambda number: None)
+    assert quantisation.use_threads() == (threads or os.cpu_count())

@@ -156,3 +156,10 @@ def test_what_is_no_index_and_what_is_no_parameter_is_said(tmp_path, index):
         Searcher(index[1], 0.9, 1.5)
     with pytest.raises(UserError, match="k1 = -1"):
         Searcher(index[1], -1.0, 0.5)
+
+
+def test_java_options_that_java_does_not_understand_are_shown(monkeypatch):
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Xmxfoo")
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    with pytest.raises(UserError, match="It says: Picked up JAVA_TOOL_OPTIONS: -Xmxfoo Invalid maximum heap size"):
+        find_java()

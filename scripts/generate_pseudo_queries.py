@@ -38,6 +38,7 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError(f"--beams {arguments.beams}: must be at least --per-document {arguments.per_document}.")
     n_documents = shards.corpus_file(arguments.corpus).metadata.num_rows
     blocks = shards.shard_blocks(n_documents, part, parts)
+    writers.check_engine(arguments.engine)
     model, tokenizer = writers.load_doc2query(arguments.model)
     writer = writers.WRITERS[arguments.engine](
         model,

@@ -29,6 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name != "test_kill.py")
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a GPU where there is none, and say so."""
+    if item.get_closest_marker("gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("gpu: this machine has none")
+
+
 @pytest.fixture(scope="session")
 def finished_slice(tmp_path_factory, worker_id) -> Path:
     """A copy of the project in which the slice has run to its end. Only read it; see `own_slice`."""

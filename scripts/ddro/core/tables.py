@@ -37,6 +37,9 @@ BASELINES = ("doct5query", "dense")
 SYSTEMS = ("bm25", *BASELINES, "sft", "ddro")
 """All systems of the table, in its order; of the baselines a recipe chooses."""
 
+PRECISIONS = ("float32", "tf32", "bfloat16")
+"""What a model computes in (see `ddro.models.precision`)."""
+
 MEASURES = ("MRR@10", "R@1", "R@5", "R@10", "Success@1", "Success@10", "nDCG@10")
 PER_QUERY = pa.schema(
     [("qid", pa.string()), ("docno", pa.string()), ("group", pa.string())]

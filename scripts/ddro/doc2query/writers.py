@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,6 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ddro.core.command import UserError
 from ddro.core.files import read_batches
+from ddro.core.halves import in_halves
 from ddro.core.tables import CORPUS
 from ddro.core.text import collapse_spaces
 from ddro.models.t5 import TOKENS, encode, encode_as_array, load, pad
@@ -73,8 +76,30 @@ def load_doc2query(folder: Path, **settings: object) -> tuple[PreTrainedModel, P
     return model.eval(), tokenizer
 
 
+def check_engine(engine: str) -> None:
+    """Refuse, before a model is loaded, an engine that can't run on this machine's GPU.
+
+    CTranslate2 (4.8) opens the libraries of CUDA 12; the torch of a plain install brings those of CUDA 13.
+
+    Raises:
+        UserError: CTranslate2 on a GPU without these libraries.
+    """
+    if engine != "ctranslate2" or not torch.cuda.is_available():
+        return
+    try:
+        ctypes.CDLL("libcublas.so.12")
+    except OSError as error:
+        raise UserError(
+            f"doc2query.engine is ctranslate2, which can't run on this GPU: {error}. Write transformers, or put the "
+            "libraries of CUDA 12 on LD_LIBRARY_PATH."
+        ) from error
+
+
 class TransformersWriter:
     """Writes queries with ``transformers.generate``; the encoder reads each document once for all its queries.
+
+    It computes in bfloat16 on a GPU that has it, else in float32. Documents that don't fit a GPU's memory at once go in
+    halves, and then chance draws other queries.
 
     Attributes:
         beams: width of the beam search, or None to sample.
@@ -91,8 +116,10 @@ class TransformersWriter:
         max_query_tokens: int,
     ) -> None:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.compute_type = "float32"
-        self.model, self.tokenizer, self.max_query_tokens = model.to(self.device), tokenizer, max_query_tokens
+        half = self.device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self.compute_type = "bfloat16" if half else "float32"
+        self.model = model.to(self.device, getattr(torch, self.compute_type))
+        self.tokenizer, self.max_query_tokens = tokenizer, max_query_tokens
         self.search = {"num_beams": beams} if beams else {"do_sample": True, "top_k": top_k}
 
     def reseed(self, seed: int) -> None:
@@ -103,15 +130,18 @@ class TransformersWriter:
     def write(self, batches: Iterable[Batch]) -> Iterator[list[list[str]]]:
         """Yield for each batch the queries of each document."""
         for count, documents in batches:
-            tokens, mask = (tensor.to(self.device) for tensor in pad(documents))
-            written = self.model.generate(
-                input_ids=tokens,
-                attention_mask=mask,
-                num_return_sequences=count,
-                max_new_tokens=self.max_query_tokens,
-                **self.search,
-            )
-            yield texts_of(self.tokenizer, written, count)
+            yield in_halves(partial(self._write, count), documents, "documents")
+
+    def _write(self, count: int, documents: Sequence[Sequence[int]]) -> list[list[str]]:
+        tokens, mask = (tensor.to(self.device) for tensor in pad(documents))
+        written = self.model.generate(
+            input_ids=tokens,
+            attention_mask=mask,
+            num_return_sequences=count,
+            max_new_tokens=self.max_query_tokens,
+            **self.search,
+        )
+        return texts_of(self.tokenizer, written, count)
 
 
 class Ctranslate2Writer:

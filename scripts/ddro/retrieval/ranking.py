@@ -13,6 +13,7 @@ import pyarrow as pa
 from ddro.core import tables
 from ddro.core.command import UserError, log, progress
 from ddro.core.files import read_table
+from ddro.core.halves import in_halves
 
 if TYPE_CHECKING:  # so that --help is instant
     from transformers import PreTrainedModel
@@ -32,7 +33,7 @@ def add_retrieval_options(options: argparse.ArgumentParser) -> None:
         "--length-penalty", type=float, required=True, help="a docid's score is divided by length^this: 0 or 1"
     )
     options.add_argument("--max-query-tokens", type=int, required=True, help="most tokens of a query")
-    options.add_argument("--precision", choices=["float32", "bfloat16"], required=True, help="of the model's numbers")
+    options.add_argument("--precision", choices=tables.PRECISIONS, required=True, help="of the model's numbers")
     options.add_argument(
         "--memory-mib", type=int, default=2048, help="how much the queries of a batch may take (default: %(default)s)"
     )
@@ -62,7 +63,7 @@ def rank_queries(
         beams: docids in a ranking.
         length_penalty: see `rank_documents`.
         max_query_tokens: most tokens that are read of a query.
-        precision: of the model's numbers, as torch calls it.
+        precision: one of `tables.PRECISIONS`.
         memory_mib: how much the queries of a batch may take.
 
     Returns:
@@ -75,6 +76,7 @@ def rank_queries(
     import torch
 
     from ddro.docids.trie import DocidTrie
+    from ddro.models.precision import use_precision
     from ddro.models.t5 import be_quiet, encode, load
 
     be_quiet()
@@ -87,7 +89,7 @@ def rank_queries(
         )
     loaded, tokenizer = load(model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loaded.eval().to(device, getattr(torch, precision))
+    loaded.eval().to(device, use_precision(precision))
     run_table, batches = rank_in_batches(
         loaded,
         loaded_trie,
@@ -140,19 +142,17 @@ def rank_in_batches(
     log.info("%d queries, %d at a time, with %d beams on %s", len(qids), together, beams, model.device)
     by_length = sorted(range(len(qids)), key=lambda index: -len(input_ids[index]))
     groups = [[index for index in by_length if (qids[index] in place_of) == is_own] for is_own in (False, True)]
+
+    def rank(some: Sequence[int]) -> list:
+        tokens, own_places = [input_ids[index] for index in some], [place_of.get(qids[index]) for index in some]
+        return rank_documents(model, trie, tokens, beams, length_penalty=length_penalty, own=own_places)
+
     ranked: dict[int, list[dict]] = {}
     batches = []
     with progress(total=len(qids), description="retrieve", unit="queries") as bar:
         for batch in (group[first : first + together] for group in groups for first in range(0, len(group), together)):
             start = time.perf_counter()
-            found = rank_documents(
-                model,
-                trie,
-                [input_ids[index] for index in batch],
-                beams,
-                length_penalty=length_penalty,
-                own=[place_of.get(qids[index]) for index in batch],
-            )
+            found = in_halves(rank, batch, "queries")
             for index, (documents, scores) in zip(batch, found, strict=True):
                 ranked[index] = ranking_rows(qids[index], docnos, documents, scores)
             batches.append({"queries": len(batch), "seconds": time.perf_counter() - start})

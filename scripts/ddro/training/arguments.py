@@ -8,6 +8,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ddro.core.tables import PRECISIONS
+
 
 @dataclass(frozen=True)
 class TrainingSettings:
@@ -54,10 +56,7 @@ def add_optimizer_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--max-grad-norm", type=float, required=True, help="gradient clipping")
     options.add_argument("--schedule", required=True, help="learning-rate schedule, as transformers calls it")
     options.add_argument(
-        "--precision",
-        choices=["float32", "bfloat16"],
-        required=True,
-        help="of the computation on a GPU; weights: float32",
+        "--precision", choices=PRECISIONS, required=True, help="of the computation on a GPU; weights: float32"
     )
 
 

@@ -10,6 +10,7 @@ from ddro.doc2query.writers import (
     Ctranslate2Writer,
     TransformersWriter,
     batches,
+    check_engine,
     convert,
     document_text,
     encode_documents,
@@ -110,6 +111,29 @@ def test_ctranslate2_refuses_a_model_without_encoder_layers():
     model, tokenizer = tiny(layers=0)
     with pytest.raises(UserError, match="without encoder layers .*doc2query.engine to transformers"):
         Ctranslate2Writer(model, tokenizer, beams=None, top_k=5, max_query_tokens=6)
+
+
+def test_ctranslate2_on_a_gpu_without_its_libraries_is_refused(monkeypatch):
+    check_engine("ctranslate2")  # without a GPU it needs none
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    check_engine("transformers")
+    with pytest.raises(UserError, match="can't run on this GPU: libcublas.so.12: .*Write transformers"):
+        check_engine("ctranslate2")
+
+
+def test_documents_that_do_not_fit_a_device_are_written_for_in_halves(monkeypatch, caplog):
+    writer = writer_of(TransformersWriter, beams=4)
+    expected = draw(writer, 0, 4)
+    real = writer.model.generate
+
+    def generate(input_ids, **options):
+        if len(input_ids) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return real(input_ids=input_ids, **options)
+
+    monkeypatch.setattr(writer.model, "generate", generate)
+    assert draw(writer, 0, 4) == expected  # of a beam search, which has no chance in it
+    assert "documents don't fit the device's memory" in caplog.text
 
 
 def test_a_tokenizer_that_is_not_the_models_is_refused(tmp_path):

@@ -384,3 +384,19 @@ def test_ranked_documents_of_literal_docids():
     assert (documents.tolist(), scores.tolist()) == ([0, 2, 3], [-0.5, -0.5, -1.0])
     documents, scores = ranked_documents(trie, np.array([-1, -1]), np.float32([-np.inf, -np.inf]))
     assert (len(documents), len(scores)) == (0, 0)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("docids", ["pq", "tu"])
+def test_a_gpu_finds_what_a_processor_finds(docids):
+    generator = np.random.default_rng(7)
+    rows = generator.integers(FIRST, VOCABULARY, (300, 5)).tolist()
+    if docids == "tu":
+        rows = [[*row[: 1 + number % 5], END] for number, row in enumerate(rows)]
+    trie = DocidTrie.build(rows)
+    ids, mask = queries(6, 2)
+    found, scores = search(model(1), trie, ids, mask, 12)
+    on_gpu = copy.deepcopy(model(1)).cuda()
+    there, there_scores = constrained_beam_search(on_gpu, trie, ids.cuda(), mask.cuda(), 12)
+    assert torch.allclose(there_scores.cpu(), scores, atol=1e-3)
+    assert (there.cpu() == found).float().mean() > 0.95  # nearly equal scores may change places

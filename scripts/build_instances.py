@@ -4,9 +4,14 @@ import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
+
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log, progress
-from ddro.core.files import check_foreign_key, read_json, read_table, row_writer
+from ddro.core.files import check_foreign_key, read_batches, read_json, read_table, write_parts
+
+TEXTS_A_BLOCK = 10_000
+"""Queries or pseudo queries that one process tokenises at a time."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--query-tokens", type=int, required=True, help="most tokens of a query or pseudo query")
     options.add_argument("--lower-case", action=argparse.BooleanOptionalAction, required=True, help="read all texts so")
+    options.add_argument("--threads", type=int, default=1, help="processes that make instances (default: 1)")
     options.add_argument("--output", type=Path, required=True, help="the instances (Parquet)")
     return options
 
@@ -37,69 +43,79 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from ddro.models.t5 import load_tokenizer, read_in_lower_case
 
+    if arguments.threads < 1:
+        raise UserError(f"--threads {arguments.threads}: must be 1 or more.")
     tokenizer = load_tokenizer(arguments.model)
     if arguments.lower_case:
         read_in_lower_case(tokenizer)
-    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
+    corpus = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
     check_foreign_key(corpus, arguments.corpus, "docno", docids["docno"], str(arguments.docids))
 
     instances = {"pretrain": of_documents, "search_pretrain": of_pseudo_queries, "finetune": of_queries}
-    count = 0
-    with row_writer(arguments.output, tables.INSTANCES) as write:
-        for instance in instances[arguments.stage](arguments, tokenizer, corpus, docids):
-            write(vars(instance))
-            count += 1
-        if not count:
-            raise UserError(f"the stage {arguments.stage!r} has no instance: is one of its input tables empty?")
+    parts = instances[arguments.stage](arguments, tokenizer, corpus, docids)
+    count = write_parts(not_empty(parts, arguments.stage), arguments.output, tables.INSTANCES)
     log.info("%s: %d instances of %d documents", arguments.stage, count, corpus.num_rows)
 
 
-def of_documents(arguments, tokenizer, corpus, docids) -> Iterator:
+def not_empty(parts: Iterator[pa.Table], stage: str) -> Iterator[pa.Table]:
+    """The parts; a `UserError` where they have no row."""
+    count = 0
+    for part in parts:
+        count += len(part)
+        yield part
+    if not count:
+        raise UserError(f"the stage {stage!r} has no instance: is one of its input tables empty?")
+
+
+def of_documents(arguments, tokenizer, corpus, docids) -> Iterator[pa.Table]:
     """Passages, sampled terms and, where the model can read it, the docid itself of each document."""
-    from ddro.training.instances import instances_of_documents
+    from ddro.training.batches import TokenLists
+    from ddro.training.building import OfDocuments, folder_beside
 
     config = read_json(arguments.model / "config.json")
     reads_docids = config["model_type"] != "frozen_encoder"
     if not reads_docids:
         log.info("%s: a frozen encoder reads no docids, so none is an instance", arguments.model)
-    docnos, titles, bodies = (corpus[name].to_pylist() for name in ("docno", "title", "body"))
-    yield from instances_of_documents(
-        tokenizer,
-        docnos,
-        titles,
-        bodies,
-        dict(zip(docids["docno"].to_pylist(), docids["tokens"].to_pylist(), strict=True)) if reads_docids else {},
-        config["vocab_size"],
-        passages=arguments.passages,
-        passage_tokens=arguments.passage_tokens,
-        max_passages=arguments.max_passages,
-        sampled_terms=arguments.sampled_terms,
-        max_terms=arguments.max_terms,
-        docid_end=arguments.docid_end,
-    )
+    docnos = docids["docno"].to_pylist()
+    with folder_beside(arguments.output) as folder:
+        documents = OfDocuments(
+            tokenizer,
+            dict(zip(docnos, TokenLists(docids["tokens"]), strict=True)) if reads_docids else {},
+            config["vocab_size"],
+            passages=arguments.passages,
+            passage_tokens=arguments.passage_tokens,
+            max_passages=arguments.max_passages,
+            sampled_terms=arguments.sampled_terms,
+            max_terms=arguments.max_terms,
+            docid_end=arguments.docid_end,
+            folder=folder,
+        )
+        yield from documents.tables(arguments.corpus, arguments.threads)
 
 
-def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator:
+def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator[pa.Table]:
     """Each pseudo query with the document that it was written for."""
-    from ddro.training.instances import from_texts
+    from ddro.training.building import OfTexts
 
-    pseudo_queries = read_table(arguments.pseudo_queries, tables.PSEUDO_QUERIES, ["docno", "rank"])
-    check_foreign_key(pseudo_queries, arguments.pseudo_queries, "docno", corpus["docno"], str(arguments.corpus))
-    for batch in progress(pseudo_queries.to_batches(10_000), description="search_pretrain", unit="batches"):
-        yield from from_texts(tokenizer, batch["docno"].to_pylist(), batch["text"].to_pylist(), arguments.query_tokens)
+    path = arguments.pseudo_queries
+    keys = pa.schema([tables.PSEUDO_QUERIES.field(name) for name in ("docno", "rank")])
+    check_foreign_key(read_table(path, keys, keys.names), path, "docno", corpus["docno"], str(arguments.corpus))
+    blocks = read_batches(path, tables.PSEUDO_QUERIES, TEXTS_A_BLOCK)
+    texts = progress(blocks, description="search_pretrain", unit=f"blocks of {TEXTS_A_BLOCK} texts")
+    return OfTexts(tokenizer, arguments.query_tokens).tables(texts, arguments.threads)
 
 
-def of_queries(arguments, tokenizer, corpus, docids) -> Iterator:
+def of_queries(arguments, tokenizer, corpus, docids) -> Iterator[pa.Table]:
     """Each training query with each of its relevant documents."""
     from ddro.corpora.judgements import relevant_documents
-    from ddro.training.instances import from_texts
+    from ddro.training.building import OfTexts
 
     relevant = relevant_documents(arguments.queries, arguments.qrels, "train", corpus["docno"])
-    pairs = [(docno, query.text) for query in relevant for docno in query.docnos]
-    if pairs:
-        docnos, texts = zip(*pairs, strict=True)
-        yield from from_texts(tokenizer, docnos, texts, arguments.query_tokens)
+    pairs = [{"docno": docno, "text": query.text} for query in relevant for docno in query.docnos]
+    texts = pa.Table.from_pylist(pairs, pa.schema([tables.INSTANCES.field(name) for name in ("docno", "text")]))
+    blocks = (texts.slice(start, TEXTS_A_BLOCK) for start in range(0, len(texts), TEXTS_A_BLOCK))
+    return OfTexts(tokenizer, arguments.query_tokens).tables(blocks, arguments.threads)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Train one stage of supervised fine-tuning: cross-entropy of the docid given a text."""
 
 import argparse
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -8,13 +9,16 @@ import pyarrow as pa
 
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log
-from ddro.core.files import check_foreign_key, read_table
+from ddro.core.files import check_foreign_key, read_batches, read_table
 from ddro.training.arguments import (
     TrainingSettings,
     add_optimizer_options,
     add_training_options,
     add_validation_options,
 )
+
+ROWS_A_PART = 10_000
+"""Instances that are read at a time."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -55,7 +59,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     from transformers import TrainingArguments, set_seed
 
     from ddro.models.t5 import be_quiet, extend_vocabulary, load, read_in_lower_case
-    from ddro.training.batches import InstanceCollator, instance_dataset
+    from ddro.training.batches import InstanceCollator, TokenLists, mapped_instance_dataset
     from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
     from ddro.training.states import keep_states
@@ -66,17 +70,16 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     set_seed(arguments.seed)
     checkpoints = Checkpoints(arguments.output, identity(__file__, vars(arguments)))
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
-    instances = pa.concat_tables([read_instances(path, arguments, docids) for path in arguments.instances])
-    log.info("%d instances, of %s", instances.num_rows, " and ".join([*arguments.replay, arguments.stage]))
-    documents = pc.index_in(instances["docno"], docids["docno"].combine_chunks())
+    parts = chain.from_iterable(read_instances(path, arguments, docids) for path in arguments.instances)
+    instances = mapped_instance_dataset(parts, checkpoints.folder / "instances.arrow")
+    log.info("%d instances, of %s", len(instances), " and ".join([*arguments.replay, arguments.stage]))
     model, tokenizer = load(arguments.initial, dropout_rate=arguments.dropout)
     if arguments.lower_case:
         read_in_lower_case(tokenizer)  # saved with the model, so that whoever loads it reads in the same way
-    tokens = docids["tokens"].to_pylist()
     extend_vocabulary(
         model,
         tokenizer,
-        max(map(max, tokens)) + 1,
+        pc.max(pc.list_flatten(docids["tokens"])).as_py() + 1,
         tied_head=arguments.tied_head,
         head=arguments.head,
         seed=arguments.seed,
@@ -91,7 +94,9 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
         length_penalty=arguments.length_penalty,
         max_query_tokens=arguments.max_query_tokens,
     )
-    texts = chain((ids.as_py() for ids in instances["input_ids"]), retrieval.input_ids)  # lists are made if need be
+    texts = chain(
+        (ids.as_py() for ids in instances.data["input_ids"]), retrieval.input_ids
+    )  # lists are made if need be
     keep_states(model, texts, checkpoints.folder / "states.npy")
     best = MRR if arguments.keep == "best" else None
     settings = trainer_arguments(
@@ -100,8 +105,8 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     trainer = SftTrainer(
         model,
         TrainingArguments(**settings),
-        data_collator=InstanceCollator(tokens),
-        train_dataset=instance_dataset(instances["input_ids"], documents),
+        data_collator=InstanceCollator(TokenLists(docids["tokens"])),
+        train_dataset=instances,
         eval_dataset=validation_instances(retrieval),
         processing_class=tokenizer,
         retrieval=retrieval,
@@ -111,16 +116,21 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     return finish(trainer, tokenizer, arguments.stage, arguments.output, checkpoints)
 
 
-def read_instances(path: Path, arguments: argparse.Namespace, docids: pa.Table) -> pa.Table:
-    """The instances of one file, checked."""
-    instances = read_table(path, tables.INSTANCES)
+def read_instances(path: Path, arguments: argparse.Namespace, docids: pa.Table) -> Iterator[tuple]:
+    """The instances of one file, checked: some at a time, their tokens and the rows of their documents."""
+    import pyarrow.compute as pc
+
+    instances = read_table(path, pa.schema([tables.INSTANCES.field("docno")]))
     if not instances.num_rows:
         raise UserError(
             f"{path}: stage {arguments.stage} has no instances there. Its texts come from the recipe's "
             "section instances, from doc2query.per_document, or from the training queries' judgements."
         )
     check_foreign_key(instances, path, "docno", docids["docno"], str(arguments.docids))
-    return instances
+    rows, start = pc.index_in(instances["docno"], docids["docno"].combine_chunks()).to_numpy(), 0
+    for part in read_batches(path, pa.schema([tables.INSTANCES.field("input_ids")]), ROWS_A_PART):
+        yield part["input_ids"], rows[start : start + len(part)]
+        start += len(part)
 
 
 if __name__ == "__main__":

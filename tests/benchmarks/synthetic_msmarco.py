@@ -15,6 +15,8 @@ from isal import igzip
 WORDS, POOL = 200_000, 2**26
 """Distinct words, and the bytes of running text that bodies are cut from: far more than what gzip looks back to."""
 
+SENTENCE = 15
+
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -60,7 +62,7 @@ def write(folder: Path, documents: int, judged: int, mean_bytes: int, seed: int)
 
 
 def running_text(generator: np.random.Generator) -> bytes:
-    """Words of 2 to 12 letters drawn by Zipf's law, with blanks between."""
+    """Words of 2 to 12 letters drawn by Zipf's law, in sentences of `SENTENCE` words."""
     letters = np.frombuffer(b"etaoinshrdlcumwfgypbvkjxqz", np.uint8)
     frequency = 1 / np.arange(1, len(letters) + 1)
     lengths = generator.integers(2, 13, WORDS)
@@ -69,7 +71,10 @@ def running_text(generator: np.random.Generator) -> bytes:
     ]
     weights = 1 / np.arange(1, WORDS + 1)
     drawn = generator.choice(WORDS, POOL // 6, p=weights / weights.sum())
-    return b" ".join([words[word] for word in drawn.tolist()])[:POOL]
+    text = [words[word] for word in drawn.tolist()]
+    text[::SENTENCE] = [word.capitalize() for word in text[::SENTENCE]]
+    text[SENTENCE - 1 :: SENTENCE] = [word + b"." for word in text[SENTENCE - 1 :: SENTENCE]]
+    return b" ".join(text)[:POOL]
 
 
 def write_documents(

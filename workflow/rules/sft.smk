@@ -21,6 +21,7 @@ rule build_instances:
         "<benchmarks>/<experiment>/build_instances.{stage}.tsv"
     conda:
         "../../envs/training.yaml"
+    threads: 4
     params:
         **script("build_instances"),
         texts=input_options("pseudo_queries", "queries", "qrels"),
@@ -29,7 +30,7 @@ rule build_instances:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: building the instances of stage {wildcards.stage}"
     shell:
         "python {params.script} --stage {wildcards.stage} --corpus {input.corpus} --docids {input.docids}"
-        " --model {input.model} {params.texts} {params.settings} --output {output.result}"
+        " --model {input.model} {params.texts} {params.settings} --threads {threads} --output {output.result}"
         " --cost {output.cost} 2>&1 | tee {log}"
 
 

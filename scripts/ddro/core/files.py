@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import reduce
 from pathlib import Path
@@ -121,6 +121,23 @@ def row_writer(
         yield add
         if rows:
             flush()
+
+
+def write_parts(
+    parts: Iterable[pa.Table], path: Path, schema: pa.Schema, rows_a_group: int = 1024, compression: str = "zstd"
+) -> int:
+    """Write a Parquet table of these parts, checked, as `row_writer` writes their rows; return their number."""
+    written, waiting = 0, schema.empty_table()
+    with write_whole(path) as temporary, pq.ParquetWriter(temporary, schema, compression=compression) as writer:
+        for part in parts:
+            waiting = pa.concat_tables([waiting, check_table(part, path, schema, first_row=written + len(waiting))])
+            whole = len(waiting) // rows_a_group * rows_a_group
+            for start in range(0, whole, rows_a_group):
+                writer.write_table(waiting.slice(start, rows_a_group).combine_chunks())
+            written, waiting = written + whole, waiting.slice(whole)
+        if len(waiting):
+            writer.write_table(waiting.combine_chunks())
+    return written + len(waiting)
 
 
 def open_in_parts(path: Path | str) -> pq.ParquetFile:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import torch
+from accelerate import PartialState
 from torch.utils.data import Sampler
 
 from ddro.core.command import UserError
-from ddro.models.t5 import pad
+from ddro.core.files import write_whole
+from ddro.models.t5 import TOKENS, pad
 
 LABEL_PAD = -100
 
@@ -51,11 +54,28 @@ class InstanceCollator:
         return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 
-def instance_dataset(input_ids: pa.ChunkedArray | list, documents: pa.ChunkedArray | list) -> datasets.Dataset:
+def instance_dataset(input_ids: pa.ChunkedArray | list, documents: np.ndarray | list) -> datasets.Dataset:
     """Instances as a `datasets.Dataset` with the columns that `InstanceCollator` and length grouping read."""
+    return datasets.Dataset(datasets.table.InMemoryTable(_with_length(input_ids, documents)))
+
+
+def mapped_instance_dataset(parts: Iterable[tuple[pa.ChunkedArray, np.ndarray]], path: Path) -> datasets.Dataset:
+    """`instance_dataset` of all ``parts`` in the file ``path``, which is made if it isn't there.
+
+    The file is mapped, so processes on one machine share its pages, and the system may drop what isn't read now.
+    """
+    with PartialState(cpu=not torch.cuda.is_available()).main_process_first():
+        if not path.exists():
+            schema = pa.schema({"input_ids": TOKENS, "document": pa.int32(), "length": pa.int32()})
+            with write_whole(path) as temporary, pa.ipc.new_stream(temporary, schema) as writer:
+                for part in parts:
+                    writer.write_table(_with_length(*part).cast(schema))
+    return datasets.Dataset.from_file(str(path))
+
+
+def _with_length(input_ids: pa.ChunkedArray | list, documents: np.ndarray | list) -> pa.Table:
     table = pa.table({"input_ids": input_ids, "document": documents})
-    lengths = pa.compute.list_value_length(table["input_ids"])
-    return datasets.Dataset(datasets.table.InMemoryTable(table.append_column("length", lengths)))
+    return table.append_column("length", pa.compute.list_value_length(table["input_ids"]))
 
 
 @dataclass

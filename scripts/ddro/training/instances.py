@@ -6,12 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 import numpy as np
-from sklearn.feature_extraction.text import TfidfVectorizer
 from transformers import PreTrainedTokenizerBase
 
-from ddro.core.command import progress
 from ddro.core.text import FUNCTION_WORDS, sentences, words
 from ddro.docids.tokens import docid_token
 from ddro.models.t5 import encode
@@ -25,8 +25,11 @@ SUBWORDS_READ = 1024
 FEWEST_SUBWORDS = 10
 """Of which the authors' code makes an instance."""
 
-TEXTS_AT_A_TIME = 1024
-"""That are tokenised together."""
+CHARACTERS_A_TOKEN = 8
+"""Of a long text so many characters for each token that is wanted are tokenised first, and more if they are too few."""
+
+NEAR_A_CUT = 16
+"""Tokens."""
 
 
 @dataclass(frozen=True)
@@ -69,84 +72,135 @@ def sentence_passages(
     """
     if not max_passages:
         return
-    prefix, *of_sentences = (
-        tokenizer([title, *sentences(body)], add_special_tokens=False, verbose=False)["input_ids"]
-        if body.strip()
-        else ([], tokenizer(title, add_special_tokens=False, verbose=False)["input_ids"])
-    )
+    texts = [title, *sentences(body)] if body.strip() else [title]
+    of_texts = _tokens_of_each(tokenizer, texts, CHARACTERS_A_TOKEN * passage_tokens * max_passages)
+    prefix = next(of_texts) if len(texts) > 1 else []
     made, tokens = 0, prefix
-    for number, sentence in enumerate(of_sentences, 1):
+    for number, sentence in enumerate(of_texts, len(texts) > 1):
         tokens = [*tokens, *sentence][: passage_tokens - 1]
-        if len(tokens) == passage_tokens - 1 or (number == len(of_sentences) and len(tokens) > len(prefix)):
+        if len(tokens) == passage_tokens - 1 or (number == len(texts) - 1 and len(tokens) > len(prefix)):
             yield Instance(docno, tokenizer.decode(tokens), [*tokens, tokenizer.eos_token_id])
             made, tokens = made + 1, prefix
             if made == max_passages:
                 return
 
 
+def _tokens_of_each(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], characters: int) -> Iterator[list[int]]:
+    """The tokens of each text; texts beyond so many characters aren't tokenised until they are asked for."""
+    first = next((number for number, end in enumerate(accumulate(map(len, texts)), 1) if end > characters), len(texts))
+    for part in filter(None, (texts[:first], texts[first:])):
+        yield from tokenizer(part, add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+
+
 PASSAGES = {"windows": window_passages, "sentences": sentence_passages}
 
 
-def sampled_words(
-    tokenizer: PreTrainedTokenizerBase, docnos: Sequence[str], texts: Sequence[str], *, count: int, max_tokens: int
-) -> Iterator[Instance | None]:
-    """For each document its ``count`` words of highest tf-idf (`words_of_most_weight`), cut to ``max_tokens``.
-
-    None where it has no content word, or none is asked for.
-    """
-    for docno, text in zip(docnos, words_of_most_weight(texts, count), strict=True):
-        yield next(from_texts(tokenizer, [docno], [text], max_tokens)) if text else None
-
-
-def words_of_most_weight(texts: Sequence[str], count: int) -> Iterator[str]:
+def words_of_most_weight(
+    texts: Sequence[str], count: int, frequency: Mapping[str, int], documents: int
+) -> Iterator[str]:
     """For each text its ``count`` terms of highest tf-idf, highest first, ties in alphabetical order.
 
-    tf-idf as scikit-learn computes it: raw term counts times ln((1 + n) / (1 + df)) + 1. Function words are no terms.
+    tf-idf as scikit-learn computes it: raw term counts times ln((1 + n) / (1 + df)) + 1, for n ``documents`` with the
+    document ``frequency`` df of each term. Function words are no terms.
     """
-    if not any(map(_terms, texts)):  # which scikit-learn refuses
-        yield from [""] * len(texts)
-        return
-    vectorizer = TfidfVectorizer(analyzer=_terms, norm=None)
-    weights = vectorizer.fit_transform(texts)
-    names = vectorizer.get_feature_names_out()
-    for row in range(weights.shape[0]):
-        terms = weights.indices[weights.indptr[row] : weights.indptr[row + 1]]
-        values = weights.data[weights.indptr[row] : weights.indptr[row + 1]]
-        # The columns are in alphabetical order.
-        best = terms[np.lexsort((terms, -values))[:count]]
-        yield " ".join(names[best])
+    for text in texts:
+        counts = Counter(_terms(text))
+        terms = sorted(counts)
+        rarity = np.log((1.0 + documents) / (1.0 + np.array([frequency[term] for term in terms]))) + 1
+        weights = np.array([counts[term] for term in terms]) * rarity
+        yield " ".join(terms[place] for place in np.argsort(-weights, kind="stable")[:count])
 
 
-def sampled_subwords(
-    tokenizer: PreTrainedTokenizerBase, docnos: Sequence[str], texts: Sequence[str], *, count: int, max_tokens: int
-) -> Iterator[Instance | None]:
-    """For each document those of its first `SUBWORDS_READ` subwords that weigh no less than the ``count``-th of them.
+class SampledWords:
+    """An instance of each document: its ``count`` words of highest tf-idf (`words_of_most_weight`).
 
-    In the order of the text, repeats and all (docs/method.md). A subword weighs tf * ln(n / (1 + df)), tf and df
-    counted in what is read of the n documents. None where fewer than `FEWEST_SUBWORDS` are left, or one alone.
+    It is cut to ``max_tokens``; None where a document has no content word, or none is asked for. All documents are
+    read first, some at a time, and their frequencies added, for the sake of df.
     """
-    documents = [
-        np.array(tokens[:SUBWORDS_READ], np.int32)
-        for first in range(0, len(texts), TEXTS_AT_A_TIME)
-        for tokens in tokenizer(texts[first : first + TEXTS_AT_A_TIME], add_special_tokens=False, verbose=False)[
-            "input_ids"
-        ]
-    ]
-    frequency = Counter(token for tokens in documents for token in np.unique(tokens).tolist())
-    for docno, tokens in zip(docnos, documents, strict=True):
-        distinct, place, counts = np.unique(tokens, return_inverse=True, return_counts=True)
-        rarity = np.array([math.log(len(documents) / (1 + frequency[token])) for token in distinct.tolist()])
-        weights = (counts * rarity)[place]
-        if count and len(tokens):
-            tokens = tokens[weights >= np.sort(weights)[-min(count, len(weights))]]
-        tokens = tokens[: min(count, max_tokens - 1)].tolist()
-        if len(tokens) < FEWEST_SUBWORDS or len(set(tokens)) < 2:
-            yield None
-        else:
-            yield Instance(docno, tokenizer.decode(tokens), [*tokens, tokenizer.eos_token_id])
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, count: int, max_tokens: int) -> None:
+        self.tokenizer, self.count, self.max_tokens = tokenizer, count, max_tokens
+        self.frequency: Counter[str] = Counter()
+        self.documents = 0
+
+    def read(self, texts: Sequence[str]) -> tuple[None, Counter[str]]:
+        """Of some documents what is to be kept of each, and how many of them have each term."""
+        return None, Counter(term for text in texts for term in set(_terms(text)))
+
+    def add(self, frequency: Counter[str], documents: int) -> None:
+        """Take in what `read` has found in so many documents."""
+        self.frequency.update(frequency)
+        self.documents += documents
+
+    def instances(self, docnos: Sequence[str], texts: Sequence[str], kept: None) -> Iterator[Instance | None]:
+        """Of some documents, when all have been read."""
+        found = words_of_most_weight(texts, self.count, self.frequency, self.documents)
+        for docno, text in zip(docnos, found, strict=True):
+            yield next(from_texts(self.tokenizer, [docno], [text], self.max_tokens)) if text else None
 
 
-SAMPLED_TERMS = {"words": sampled_words, "subwords": sampled_subwords}
+class SampledSubwords:
+    """An instance of each document: of its first `SUBWORDS_READ` subwords those of highest tf-idf.
+
+    These are the ones that weigh no less than the ``count``-th of them, in the order of the text, repeats and all
+    (docs/method.md), cut to ``max_tokens``. A subword weighs tf * ln(n / (1 + df)), tf and df counted in what is read
+    of the n documents. None where fewer than `FEWEST_SUBWORDS` are left, or one alone. Used as `SampledWords`.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, *, count: int, max_tokens: int) -> None:
+        self.tokenizer, self.count, self.max_tokens = tokenizer, count, max_tokens
+        self.frequency = np.zeros(max(tokenizer.get_vocab().values()) + 1, np.int64)
+        self.documents = 0
+
+    def read(self, texts: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Of some documents the subwords, and how many of them have each."""
+        begun = self._encode([_beginning(text, CHARACTERS_A_TOKEN * SUBWORDS_READ) for text in texts])
+        # What stands near the cut may be tokenised in another way than with what follows.
+        short = [row for row, tokens in enumerate(begun) if len(tokens) < SUBWORDS_READ + NEAR_A_CUT]
+        whole = [row for row in short if len(texts[row]) > CHARACTERS_A_TOKEN * SUBWORDS_READ]
+        for row, tokens in zip(whole, self._encode([texts[row] for row in whole]), strict=True):
+            begun[row] = tokens
+        subwords = [np.array(tokens[:SUBWORDS_READ], np.int32) for tokens in begun]
+        distinct = np.concatenate([np.unique(tokens) for tokens in subwords])
+        return subwords, np.bincount(distinct, minlength=len(self.frequency))
+
+    def _encode(self, texts: list[str]) -> list[list[int]]:
+        settings = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+        return self.tokenizer(texts, **settings)["input_ids"] if texts else []
+
+    def add(self, frequency: np.ndarray, documents: int) -> None:
+        """Take in what `read` has found in so many documents."""
+        self.frequency += frequency
+        self.documents += documents
+
+    @cached_property
+    def rarity(self) -> np.ndarray:
+        """Of each subword, when all documents have been read: float64 [vocabulary]."""
+        return np.array([math.log(self.documents / (1 + frequency)) for frequency in self.frequency.tolist()])
+
+    def instances(
+        self, docnos: Sequence[str], texts: Sequence[str], kept: Sequence[np.ndarray]
+    ) -> Iterator[Instance | None]:
+        """Of some documents, when all have been read."""
+        for docno, tokens in zip(docnos, kept, strict=True):
+            distinct, place, counts = np.unique(tokens, return_inverse=True, return_counts=True)
+            weights = (counts * self.rarity[distinct])[place]
+            if self.count and len(tokens):
+                tokens = tokens[weights >= np.sort(weights)[-min(self.count, len(weights))]]
+            chosen = tokens[: min(self.count, self.max_tokens - 1)].tolist()
+            if len(chosen) < FEWEST_SUBWORDS or len(set(chosen)) < 2:
+                yield None
+            else:
+                yield Instance(docno, self.tokenizer.decode(chosen), [*chosen, self.tokenizer.eos_token_id])
+
+
+SAMPLED_TERMS = {"words": SampledWords, "subwords": SampledSubwords}
+
+
+def _beginning(text: str, characters: int) -> str:
+    """So many characters of a text, and on to the next blank."""
+    end = text.find(" ", characters)
+    return text if end < 0 else text[:end]
 
 
 def _terms(text: str) -> list[str]:
@@ -182,45 +236,3 @@ def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], l
         text, add_special_tokens=False, return_offsets_mapping=True, return_attention_mask=False, verbose=False
     )
     return encoded["input_ids"], encoded["offset_mapping"]
-
-
-def instances_of_documents(
-    tokenizer: PreTrainedTokenizerBase,
-    docnos: Sequence[str],
-    titles: Sequence[str],
-    bodies: Sequence[str],
-    docids: Mapping[str, Sequence[int]],
-    vocabulary_size: int,
-    *,
-    passages: str,
-    passage_tokens: int,
-    max_passages: int,
-    sampled_terms: str,
-    max_terms: int,
-    docid_end: bool,
-) -> Iterator[Instance]:
-    """Yield the instances of ``pretrain``: of each document its passages, its sampled terms, and its docid itself.
-
-    Args:
-        docids: the tokens of each document's docid; of a document that has none here no docid is an instance.
-        vocabulary_size: of the base model, beyond which the docids' own tokens lie.
-        passages: of `PASSAGES`, with their tokens and most of a document.
-        sampled_terms: of `SAMPLED_TERMS`, with the most of a document.
-        docid_end: whether an end token stands behind a docid as input.
-    """
-    terms = SAMPLED_TERMS[sampled_terms](
-        tokenizer,
-        docnos,
-        [f"{title} {body}" for title, body in zip(titles, bodies, strict=True)],
-        count=max_terms,
-        max_tokens=passage_tokens,
-    )
-    documents = progress(docnos, description="pretrain", unit="documents")
-    for docno, title, body, instance in zip(documents, titles, bodies, terms, strict=True):
-        yield from PASSAGES[passages](
-            tokenizer, docno, title, body, passage_tokens=passage_tokens, max_passages=max_passages
-        )
-        if instance:
-            yield instance
-        if docno in docids:
-            yield docid_to_docid(tokenizer, docno, docids[docno], vocabulary_size, end=docid_end)

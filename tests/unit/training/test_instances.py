@@ -3,20 +3,23 @@
 import json
 import math
 import os
+import random
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5Tokenizer
 
 from ddro.docids.tokens import docid_token
 from ddro.models.t5 import read_in_lower_case, train_tokenizer
 from ddro.training.instances import (
+    SampledSubwords,
+    SampledWords,
     docid_to_docid,
     from_texts,
-    sampled_subwords,
-    sampled_words,
     sentence_passages,
     window_passages,
     words_of_most_weight,
@@ -34,6 +37,22 @@ def tokenizer():
 
 def tokens_of(text):
     return tokenizer()(text, add_special_tokens=False)["input_ids"]
+
+
+def terms(kind, tokenizer, docnos, texts, *, count, max_tokens):
+    """Their sampled terms, read in two parts."""
+    found = kind(tokenizer, count=count, max_tokens=max_tokens)
+    middle, kept = (len(texts) + 1) // 2, []
+    for part in filter(None, (texts[:middle], texts[middle:])):
+        of_part, frequency = found.read(part)
+        found.add(frequency, len(part))
+        kept += of_part or []
+    return list(found.instances(docnos, texts, kept))
+
+
+def best_words(texts, count):
+    frequency = Counter(word for text in texts for word in set(text.split()))
+    return list(words_of_most_weight(texts, count, frequency, len(texts)))
 
 
 def test_passages_are_consecutive_windows_after_the_title():
@@ -70,12 +89,25 @@ def test_sampled_terms_are_those_of_highest_tf_idf():
     # idf(dog) = ln(4/4) + 1 = 1; idf of a term of one text = ln(4/2) + 1. "the" is a function word.
     rare = math.log(2) + 1
     assert 2 * rare > rare > 1
-    assert list(words_of_most_weight(texts, 2)) == ["cat dog", "bird dog", "ant dog"]
-    assert list(words_of_most_weight(texts, 1)) == ["cat", "bird", "ant"]
+    assert best_words(texts, 2) == ["cat dog", "bird dog", "ant dog"]
+    assert best_words(texts, 1) == ["cat", "bird", "ant"]
+    found = terms(SampledWords, tokenizer(), list("abc"), texts, count=2, max_tokens=40)
+    assert [instance.text for instance in found] == best_words(texts, 2)
+
+
+def test_sampled_terms_weigh_what_scikit_learn_says():
+    words = [f"w{number}" for number in range(60)]
+    chance = random.Random(0)
+    texts = [" ".join(chance.choices(words, k=chance.randint(1, 50))) for _ in range(80)]
+    vectorizer = TfidfVectorizer(norm=None, token_pattern=r"\w+")
+    weights, names = vectorizer.fit_transform(texts).toarray(), vectorizer.get_feature_names_out()
+    for row, found in zip(weights, best_words(texts, 7), strict=True):
+        ranked = sorted((-weight, name) for weight, name in zip(row, names, strict=True) if weight)
+        assert found.split() == [name for _, name in ranked[:7]]
 
 
 def test_ties_of_tf_idf_are_in_alphabetical_order():
-    assert list(words_of_most_weight(["pear apple fig", "plum"], 3))[0] == "apple fig pear"
+    assert best_words(["pear apple fig", "plum"], 3)[0] == "apple fig pear"
 
 
 def test_a_docid_is_its_own_input():
@@ -92,8 +124,8 @@ def test_texts_are_cut():
 
 
 def test_no_terms_are_none():
-    assert list(sampled_words(tokenizer(), ["d"], ["alpha"], count=0, max_tokens=9)) == [None]
-    assert list(sampled_subwords(tokenizer(), ["d"], [BODY], count=0, max_tokens=9)) == [None]
+    assert terms(SampledWords, tokenizer(), ["d"], ["alpha"], count=0, max_tokens=9) == [None]
+    assert terms(SampledSubwords, tokenizer(), ["d"], [BODY], count=0, max_tokens=9) == [None]
 
 
 def words_with_ids_of_t5():
@@ -122,7 +154,7 @@ def authors_instances(kind, tokenizer):
     elif kind == "sampled_terms":
         docnos = [document["docno"] for document in documents]
         texts = [f"{document['title']} {document['body']}" for document in documents]
-        yield from filter(None, sampled_subwords(tokenizer, docnos, texts, count=127, max_tokens=128))
+        yield from filter(None, terms(SampledSubwords, tokenizer, docnos, texts, count=127, max_tokens=128))
     elif kind == "docid_to_docid":
         for docno, docid in AUTHORS["docids"].items():
             yield docid_to_docid(tokenizer, docno, docid, 32128, end=False)
@@ -164,9 +196,20 @@ def test_sentences_are_packed_behind_the_title_and_a_cut_one_is_lost():
 )
 def test_few_subwords_or_one_alone_make_no_instance(text, made):
     texts = [text, "ocean", "ocean", "ocean"]
-    first, *others = sampled_subwords(authors_tokenizer("words"), list("abcd"), texts, count=20, max_tokens=30)
+    first, *others = terms(SampledSubwords, authors_tokenizer("words"), list("abcd"), texts, count=20, max_tokens=30)
     assert (first is not None) == made and others == [None] * 3
 
 
 def test_texts_without_a_content_word_have_no_terms():
-    assert list(words_of_most_weight(["the who", "", "?"], 5)) == ["", "", ""]
+    assert terms(SampledWords, tokenizer(), list("abc"), ["the who", "", "?"], count=5, max_tokens=9) == [None] * 3
+
+
+def test_a_long_text_has_the_subwords_of_its_beginning():
+    chance = random.Random(1)
+    texts = [" ".join(chance.choices([*BODY.split(), "name"], k=count)) for count in (5, 200, 700, 3000)]
+    texts += ["alpha" * 3000, "!? " * 4000 + BODY]
+    found, frequency = SampledSubwords(tokenizer(), count=9, max_tokens=9).read(texts)
+    expected = [tokens_of(text)[:1024] for text in texts]
+    assert [tokens.tolist() for tokens in found] == expected
+    for token in range(80):
+        assert frequency[token : token + 1].sum() == sum(token in tokens for tokens in expected)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log
-from ddro.core.files import read_json, write_table
+from ddro.core.files import read_json, write_json, write_table
 
 
 def parser() -> argparse.ArgumentParser:
@@ -126,6 +126,15 @@ def main(arguments: argparse.Namespace) -> None:
         length_penalty=arguments.length_penalty,
         max_query_tokens=longest,
         memory_mib=arguments.memory_mib,
+    )
+    write_json(
+        {
+            "documents": len(docids),
+            "queries": len(tests),
+            "queries_without_docid": len(tests) - len(known),
+            "probed": min(max(arguments.probe_lines, 0), len(known)),
+        },
+        arguments.output / "report.json",
     )
     docnos = [*docids, *without_docid]
     write_trec(table, arguments.output / "run.trec.gz", arguments.tag)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 from ddro.core.code_hash import code_hash
 from ddro.core.command import UserError
 from ddro.config.configuration import load_experiments, options
-from ddro.config.catalogue import load_datasets, qrels_of
+from ddro.config.catalogue import load_datasets, load_published, qrels_of
 from ddro.config.schema import read_yaml
 from ddro.core.tables import BASELINES, QUERY_SETS, STAGES, SYSTEMS
 

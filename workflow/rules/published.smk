@@ -1,7 +1,7 @@
 """Checkpoints of others, evaluated as ours are."""
 
-READING = {"scaled_output": None, "end_token": None, "leading_zero": None}
-CHECKPOINTS = {name: READING | entry for name, entry in read_yaml(ROOT / "config/published.yaml").items()}
+READING = ("scaled_output", "end_token", "leading_zero")
+CHECKPOINTS = load_published(ROOT)
 # Their systems are those of the published results that they should give.
 MEASURES_OF_CHECKPOINTS = [
     f"results/published/{name}/{entry['of'].split('/')[-1]}.test.json" for name, entry in CHECKPOINTS.items()
@@ -38,6 +38,7 @@ rule retrieve_published:
         queries="results/published/{checkpoint}/queries.parquet",
         qrels="results/published/{checkpoint}/qrels.parquet",
         corpus="results/published/{checkpoint}/corpus.parquet",
+        report="results/published/{checkpoint}/report.json",
         cost="<costs>/published/retrieve_published.{checkpoint}.json",
     log:
         "<logs>/published/retrieve_published.{checkpoint}.log",
@@ -88,6 +89,7 @@ use rule evaluate as evaluate_published with:
 rule compare_published:
     input:
         metrics=MEASURES_OF_CHECKPOINTS,
+        reports=collect("results/published/{checkpoint}/report.json", checkpoint=CHECKPOINTS),
         expected=project_file("config/expected.yaml"),
     output:
         result="results/published/summary.md",
@@ -104,5 +106,6 @@ rule compare_published:
     message:
         "Writing published checkpoints beside published results"
     shell:
-        "python {params.script} --metrics {input.metrics} --of {params.of} --expected {input.expected:q}"
+        "python {params.script} --metrics {input.metrics} --reports {input.reports} --of {params.of}"
+        " --expected {input.expected:q}"
         " --output {output.result} --cost {output.cost} 2>&1 | tee {log}"

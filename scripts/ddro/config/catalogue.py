@@ -6,13 +6,27 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ddro.config.schema import did_you_mean, read_yaml
+from ddro.config.schema import did_you_mean, problems, read_yaml
 from ddro.core.command import UserError
 
 VARIANT = ("by", "dev_queries")
 """Keys that an entry with `like` may change: only Natural Questions has variants."""
 
 DEFAULTS = {"files": [], "keep": "all", "max_invalid": 0.001, "training": "queries"}
+
+
+def load_published(root: Path, path: str = "config/published.yaml") -> dict[str, dict[str, Any]]:
+    """The published checkpoints by name, each with all keys of workflow/schemas/published.schema.yaml.
+
+    Raises:
+        UserError: an unknown key, one that is missing, or a value that can't be.
+    """
+    schema = read_yaml(root / "workflow/schemas/published.schema.yaml")
+    checkpoints = read_yaml(root / path)
+    if mistakes := problems(checkpoints, schema):
+        raise UserError("\n".join(f"{path}: {mistake}" for mistake in mistakes))
+    defaults = {key: part.get("default") for key, part in schema["additionalProperties"]["properties"].items()}
+    return {name: defaults | entry for name, entry in checkpoints.items()}
 
 
 def load_datasets(config: Mapping[str, Any], source: str, root: Path) -> dict[str, dict[str, Any]]:

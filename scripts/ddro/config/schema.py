@@ -117,6 +117,11 @@ def _describe(error: ValidationError, schema: Mapping[str, Any]) -> Iterator[str
             yield f"{where}: is empty. Write at least one {'entry' if isinstance(value, list) else 'character'}."
         case "uniqueItems":
             yield f"{where}: the same entry stands there twice. Remove one."
+        case "required":
+            for key in (key for key in rule if key not in value):
+                yield f"{path + '.' if path else ''}{key}: is missing. Write it."
+        case "pattern" if "examples" in error.schema:
+            yield f"{where}: {show(value)} can't be read. Write it as {error.schema['examples'][0]}."
         case "pattern":
             yield f"{where}: {show(value)} becomes part of a path. Write letters, digits, and . _ + - only."
         case _:

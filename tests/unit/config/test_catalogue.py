@@ -3,7 +3,7 @@ import re
 import pytest
 import yaml
 
-from ddro.config.catalogue import DEFAULTS, load_datasets, qrels_of
+from ddro.config.catalogue import DEFAULTS, load_datasets, load_published, qrels_of
 from ddro.config.configuration import load_experiments
 from ddro.core.command import UserError
 
@@ -129,3 +129,24 @@ def test_a_folder_without_judgements_to_measure_by_is_refused(root, folder):
 def test_unknown_keys_of_a_data_set_are_told(root):
     with pytest.raises(UserError, match=r"datasets.mine.fodler: unknown key. Did you mean folder\?"):
         load_experiments({"datasets": {"mine": {"fodler": "x"}}}, "c", root)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("  beams: 80\n", "  beam: 80\n", "beam: unknown key. Did you mean beams?"),
+        ("  beams: 80\n", "  beams: 0\n", "beams: must be at least 1 (beams), found 0."),
+        ("  beams: 80\n", "", "beams: is missing. Write it."),
+        ("  of: msmarco/pq/ddro\n", "  of: msmarco\n", "of: 'msmarco' can't be read. Write it as msmarco/pq/ddro."),
+    ],
+)
+def test_a_mistake_in_a_published_checkpoint_is_told(old, new, message, root, tmp_path):
+    for name in ("config/published.yaml", "workflow/schemas/published.schema.yaml"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text((root / name).read_text())
+    assert load_published(tmp_path)["ddro-msmarco-pq"]["leading_zero"] is None
+    path = tmp_path / "config/published.yaml"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(UserError) as caught:
+        load_published(tmp_path)
+    assert str(caught.value).startswith(f"config/published.yaml: ddro-msmarco-pq.{message}")

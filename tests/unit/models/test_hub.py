@@ -215,6 +215,8 @@ def test_a_test_line_of_another_corpus_is_a_miss(tmp_path, exported, monkeypatch
     assert "4711" in read_table(tmp_path / "out/corpus.parquet", CORPUS)["docno"].to_pylist()
     assert len(read_run(tmp_path / "out/run.trec.gz")) == 4 * 4
     assert "1 of 4 queries can only miss" in caplog.text
+    counted = read_json(tmp_path / "out/report.json")
+    assert (counted["queries"], counted["queries_without_docid"], counted["probed"]) == (4, 1, 3)
 
 
 def test_weights_that_are_pickled_only_are_refused(tmp_path):
@@ -294,7 +296,9 @@ def test_published_measures_stand_beside_ours(tmp_path, root):
     groups = {"all": {"MRR@10": 0.4576, "R@1": 0.3092, "R@5": 0.0, "R@10": 0.74}}
     write_json({"system": "ddro", "groups": groups}, tmp_path / "metrics.json")
     options = ["--metrics", f"{tmp_path}/metrics.json", "--of", "msmarco/pq/ddro", "--output", f"{tmp_path}/summary.md"]
-    options += ["--expected", str(root / "config/expected.yaml")]
+    counted = {"documents": 9, "queries": 200, "queries_without_docid": 3, "probed": 197}
+    write_json(counted, tmp_path / "theirs/report.json")
+    options += ["--expected", str(root / "config/expected.yaml"), "--reports", f"{tmp_path}/theirs/report.json"]
     compare_published.main(compare_published.parser().parse_args(options))
     rows = [line.split("|") for line in (tmp_path / "summary.md").read_text().splitlines() if "msmarco/pq" in line]
     assert [[cell.strip() for cell in row[3:8]] for row in rows] == [
@@ -303,3 +307,4 @@ def test_published_measures_stand_beside_ours(tmp_path, root):
         ["R@5", "0.00", "64.36", "-64.36", "FAIL"],
         ["R@10", "74.00", "73.02", "+0.98", "OK"],
     ]
+    assert "| theirs |         9 |     200 |                     3 |    197 |" in (tmp_path / "summary.md").read_text()

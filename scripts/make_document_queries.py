@@ -30,7 +30,10 @@ def main(arguments: argparse.Namespace) -> None:
     ]
     quoted = [query for query in texts if len(content_stems(query.text)) >= LEAST_WORDS]
     if not quoted:
-        raise UserError(f"{arguments.corpus}: no title and no first sentence has {LEAST_WORDS} content words.")
+        raise UserError(
+            f"{arguments.corpus}: no title and no first sentence has {LEAST_WORDS} content words, so "
+            "documents ask nothing. Leave documents out of negatives.queries in the recipe: [train]."
+        )
     write_with_made_queries(
         quoted,
         "documents",

@@ -110,7 +110,10 @@ def main(arguments: argparse.Namespace) -> None:
             positives.append(of_query)
             negatives.append((drawn[inside], at[inside]))
     if not mined:
-        raise UserError(f"{arguments.run}: no query of the split {arguments.split!r} has a negative. Search deeper.")
+        raise UserError(
+            f"{arguments.run}: no query of the split {arguments.split!r} has a negative: BM25 finds no document "
+            "within the strata but relevant ones. Raise bm25.depth and negatives.strata, or keep more documents."
+        )
     table = pairs_table(mined, positives, negatives, docnos)
     write_table(table, arguments.output, NEGATIVES)
 

@@ -39,6 +39,11 @@ def main(arguments: argparse.Namespace) -> None:
     kept = most_judged(judged, arguments.top_k, docnos.to_pylist() if arguments.keep == "all" else ())
     if not kept:
         raise UserError(f"{arguments.qrels}: no document has a judged query, so the corpus would be empty.")
+    if len(kept) == 1:
+        raise UserError(
+            f"{arguments.qrels}: the corpus would be one document, {kept[0]!r}: nothing to rank, no negative. "
+            "Raise corpus.top_k, judge more documents, or keep all of them (keep: all, in the data set's entry)."
+        )
 
     def with_counts():
         for part in progress(

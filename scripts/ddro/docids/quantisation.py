@@ -154,6 +154,11 @@ def _training_points(vectors: np.ndarray, wanted: int | None, centroids: int, se
             f"{section}.training_points is {wanted}, fewer than the {centroids} of {section}.centroids. "
             "Write a larger one, or null to learn from all documents."
         )
+    if len(vectors) < 2:
+        raise UserError(
+            f"{len(vectors)} documents can't make a codebook of {section}. Raise corpus.top_k, or choose "
+            "the docids tu or atomic."
+        )
     if len(vectors) < centroids:
         raise UserError(
             f"{len(vectors)} documents can't make {centroids} centroids. Lower {section}.centroids to at most "

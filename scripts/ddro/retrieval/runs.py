@@ -31,13 +31,15 @@ def read_run(path: Path | str) -> pa.Table:
 
     Raises:
         UserError: what `check_run` refuses of a table; of a text a line that is not ``qid Q0 docno rank score tag``, a
-            score that is not finite, a document that stands twice in a ranking; or an empty file.
+            score that is not finite, a document that stands twice in a ranking; or an empty text.
     """
     path = Path(path)
     run = read_table(path, RUN) if path.suffix == ".parquet" else _read_trec(path)
+    if path.suffix == ".parquet":
+        return check_run(run, path)  # without rows it is a run, too: BM25's, where no query has an indexed word
     if not run.num_rows:
         raise UserError(f"{path}: the run is empty. Delete it and run its rule again.")
-    return check_run(run, path) if path.suffix == ".parquet" else _in_order_of_scores(run, path)
+    return _in_order_of_scores(run, path)
 
 
 def write_trec(run: pa.Table, path: Path | str, tag: str) -> None:

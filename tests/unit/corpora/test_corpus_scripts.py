@@ -85,8 +85,13 @@ def test_the_corpus_is_sampled(root, collection):
     assert "kept 2 of 3 documents" in finished.stderr
     rows = pq.read_table(collection.folder / "corpus.parquet").to_pylist()
     assert [(row["docno"], row["judged_queries"]) for row in rows] == [("d1", 5), ("d0", 4)]
-    sample(root, collection, top_k=1)
-    assert len(pq.read_table(collection.folder / "corpus.parquet")) == 1
+    collection.qrels[-1]["relevance"] = 1
+    assert "kept 2 of 3 documents" in sample(root, collection, top_k=2).stderr  # of three judged ones
+    assert len(pq.read_table(collection.folder / "corpus.parquet")) == 2
+
+
+def test_a_single_document_is_refused_before_any_work(root, collection):
+    assert_refused(sample(root, collection, top_k=1), "one document, 'd0'", "Raise corpus.top_k")
 
 
 def test_a_kind_of_queries_that_there_is_not(root, collection):

@@ -272,3 +272,29 @@ def test_a_document_of_two_docids_counts_once_here_and_twice_in_the_authors_func
         differences["MRR@10"] += of_instance["MRR@10"] > expected["MRR@10"] + 1e-9
         differences["R@10"] += of_instance["R@10"] != expected["R@10"]
     assert all(differences.values()), differences
+
+
+def test_a_run_that_finds_nothing_counts_as_zero_for_each_query(tmp_path):
+    """BM25's, where no query has an indexed word."""
+    corpus = [("d1", "", "The Who", "who?", 1), ("d2", "", "That", "this and that", 1)]
+    for name, schema, rows in (
+        ("corpus", CORPUS, corpus),
+        ("queries", QUERIES, [("q1", "who", "train"), ("q2", "that", "test"), ("q3", "who", "test")]),
+        ("qrels", QRELS, [("q1", "d1", 1), ("q2", "d2", 2), ("q3", "d1", 1)]),
+    ):
+        write_table(table(schema, *rows), tmp_path / f"{name}.parquet", schema)
+    write_table(RUN.empty_table(), tmp_path / "run.parquet", RUN)
+    options = [
+        f"--{name}={tmp_path / name}.parquet" for name in ("run", "corpus", "queries", "qrels", "output-per-query")
+    ]
+    options += ["--system=bm25", "--resamples=10", f"--output-metrics={tmp_path / 'metrics.json'}"]
+    evaluate.main(evaluate.parser().parse_args(options))
+    metrics = read_json(tmp_path / "metrics.json")
+    assert metrics["queries_without_hits"] == 2
+    assert {name: metrics["groups"][name]["n_queries"] for name in ("all", "seen", "unseen")} == {
+        "all": 2,
+        "seen": 1,
+        "unseen": 1,
+    }
+    per_query = read_table(tmp_path / "output-per-query.parquet", PER_QUERY).to_pylist()
+    assert [(row["qid"], row["MRR@10"], row["nDCG@10"]) for row in per_query] == [("q2", 0, 0), ("q3", 0, 0)]

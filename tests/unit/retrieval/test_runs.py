@@ -146,6 +146,8 @@ def test_missing_empty_and_broken_files(tmp_path):
     (tmp_path / "empty.trec").touch()
     with pytest.raises(UserError, match="the run is empty"):
         read_run(tmp_path / "empty.trec")
+    write_table(RUN.empty_table(), tmp_path / "empty.parquet", RUN)
+    assert read_run(tmp_path / "empty.parquet").num_rows == 0  # of BM25, where no query has an indexed word
     write_trec(RUN_OF_LINES, tmp_path / "whole.trec.gz", "t")
     (tmp_path / "cut.trec.gz").write_bytes((tmp_path / "whole.trec.gz").read_bytes()[:-9])
     (tmp_path / "text.trec.gz").write_text(LINES)

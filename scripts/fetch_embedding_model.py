@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import UserError, call_main, log
+from ddro.core.command import UserError, call_main, in_one_line, log
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,11 +25,10 @@ def main(arguments: argparse.Namespace) -> None:
         model = SentenceTransformer(
             arguments.model, revision=arguments.revision, device="cpu", model_kwargs={"use_safetensors": True}
         )
-    except (ImportError, OSError, ValueError, RuntimeError) as error:  # ImportError: a SOCKS proxy
-        reason = str(error).strip().splitlines() or [type(error).__name__]
+    except Exception as error:  # the libraries': of the hub, of the network, of a proxy, of what was fetched
         raise UserError(
-            f"{arguments.model}: no embedding model could be fetched ({reason[0]}). Fetch it where there is network, "
-            "or name a folder with a model of sentence-transformers as embedding.model in the recipe."
+            f"{arguments.model}: no embedding model could be fetched ({in_one_line(error)}). Fetch it where there is "
+            "network, or name a folder with a model of sentence-transformers as embedding.model in the recipe."
         ) from error
     with write_whole(arguments.output) as folder:
         model.save_pretrained(str(folder), create_model_card=False, safe_serialization=True)

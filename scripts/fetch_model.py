@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ddro.core.command import UserError, call_main, log
+from ddro.core.command import UserError, call_main, in_one_line, log
 
 
 def parser() -> argparse.ArgumentParser:
@@ -15,7 +15,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from safetensors import SafetensorError
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     from ddro.models.t5 import be_quiet, note_whether_tied, save_whole
@@ -25,10 +24,11 @@ def main(arguments: argparse.Namespace) -> None:
     try:
         model = AutoModelForSeq2SeqLM.from_pretrained(arguments.source, use_safetensors=True, **where)
         tokenizer = AutoTokenizer.from_pretrained(arguments.source, **where)
-    except (ImportError, OSError, ValueError, SafetensorError) as error:  # ImportError: a SOCKS proxy
+    except Exception as error:  # the libraries': of the hub, of the network, of a proxy, of what was fetched
         raise UserError(
-            f"{arguments.source}: no model could be fetched ({error}). Fetch it where there is network, or name a "
-            "folder with config.json, model.safetensors and the tokenizer's files as model.source in the recipe."
+            f"{arguments.source}: no model could be fetched ({in_one_line(error)}). Fetch it where there is "
+            "network, or name a folder with config.json, model.safetensors and the tokenizer's files as model.source "
+            "in the recipe."
         ) from error
     note_whether_tied(model)
     save_whole(model, tokenizer, arguments.output)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ddro.core.command import UserError, call_main, progress
+from ddro.core.command import UserError, call_main, in_one_line, progress
 from ddro.core.lines import cant_be_kept, grade_of, identifier_of
 from ddro.corpora.collection import Collection, add_options, judge
 
@@ -73,7 +73,7 @@ def told(name: str, items: Callable[[], Iterable], of_item: Callable[[Any], Any]
 
 def explain(name: str, error: Exception) -> str:
     """What went wrong inside the library, in one line, and what to do."""
-    found = f"{name}: ir_datasets fails ({type(error).__name__}: {' '.join(str(error).split())[:1000]})"
+    found = f"{name}: ir_datasets fails ({in_one_line(error)})"
     if isinstance(error, PermissionError | FileNotFoundError | NotADirectoryError):
         return f"{found}. Set IR_DATASETS_HOME, for its files, and TMPDIR to folders that you may write."
     return (

@@ -115,6 +115,11 @@ def write_cost(path: Path, further: Mapping[str, float]) -> None:
     part.replace(path)
 
 
+def in_one_line(error: Exception) -> str:
+    """What another library says was wrong, as part of a sentence: its kind and the first 400 characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:400]
+
+
 def number_in_environment(name: str, default: int) -> int:
     """A whole number that an environment variable holds; a `UserError` says that it holds something else."""
     text = os.environ.get(name, "").strip()

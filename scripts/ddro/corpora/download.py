@@ -127,7 +127,7 @@ def _receive(url: str, part: Path, mark: Path, expected: Expected, digests: Dige
     if digests.size:
         headers["Range"] = f"bytes={digests.size}-"
         if mark.is_file():
-            headers["If-Range"] = mark.read_text()
+            headers["If-Range"] = mark.read_text(encoding="utf-8")
     with requests.get(url, stream=True, timeout=timeout, headers=headers) as response:
         if response.status_code == 416 and digests.size == expected.size:
             return  # all of it is here
@@ -167,7 +167,7 @@ def _begin_anew(part: Path, digests: Digests) -> None:
 def _remember_version(response: requests.Response, mark: Path) -> None:
     validator = response.headers.get("ETag") or response.headers.get("Last-Modified") or ""
     if validator and not validator.startswith("W/"):  # a weak ETag can't be asked for (RFC 9110, 13.1.5)
-        mark.write_text(validator)
+        mark.write_text(validator, encoding="utf-8")
     else:
         mark.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ddro.core.command import UserError, log
+from ddro.core.command import UserError, in_one_line, log
 from ddro.core.lines import SourceLines, identifier_of, record_of
 from ddro.docids.text_format import END, PADDING, docid_lines, without_brackets
 
@@ -93,9 +93,9 @@ def fetch(source: str, revision: str | None = None) -> Path:
             return Path(hf_hub_download(repository, file, repo_type="dataset", revision=revision))
         wanted = ["*.json", "*.safetensors", "*.model"]  # no pickled weights
         return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted))
-    except (ImportError, OSError, ValueError) as error:  # ImportError: a SOCKS proxy
+    except Exception as error:  # the library's: of the hub, of the network, of a proxy
         raise UserError(
-            f"{source}: neither a path here nor fetched from the hub ({error}). "
+            f"{source}: neither a path here nor fetched from the hub ({in_one_line(error)}). "
             "Fetch it where there is network, or name a folder or file."
         ) from error
 

@@ -1,5 +1,9 @@
 """Fetching a base model: from a folder that stands for the hub's."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -37,3 +41,29 @@ def test_weights_that_are_a_pickle_are_refused(tmp_path):
     torch.save(model.state_dict(), tmp_path / "source/pytorch_model.bin")
     with pytest.raises(UserError, match="no model could be fetched"):
         fetch(tmp_path / "source", tmp_path / "model")
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:9", ":::"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fetch_model.py", "--source=nobody/nothing"],
+        ["fetch_embedding_model.py", "--model=nobody/nothing"],
+        ["fetch_published.py", "--model=nobody/nothing", "--docids=nobody/nothing:x", "--tests=nobody/nothing:x"],
+    ],
+)
+def test_a_proxy_that_is_none_is_told_in_a_sentence(root, tmp_path, command, proxy):
+    environment = os.environ | {"https_proxy": proxy, "http_proxy": proxy, "HF_HOME": str(tmp_path / "hub")}
+    environment.pop("HF_HUB_OFFLINE", None)
+    script, *options = command
+    done = subprocess.run(
+        [sys.executable, root / "scripts" / script, *options, "--output", tmp_path / "output"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "ERROR nobody/nothing: " in last and "Fetch it where there is network, or name a folder" in last
+    assert not (tmp_path / "output").exists()

@@ -32,22 +32,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
+    import pyarrow as pa
+
     from ddro.core import tables
     from ddro.core.files import read_table, write_json, write_whole
-    from ddro.docids.embedding import embed, load_model
+    from ddro.docids.embedding import TextsOfCorpus, embed, load_model
     from ddro.docids.vectors import check_vectors, gather, read_vectors
 
     for name in ("max_tokens", "batch_size"):
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
-    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
-    if not corpus.num_rows:
+    if not read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"]).num_rows:
         raise UserError(f"{arguments.corpus}: there is no document to embed.")
-    texts = [
-        ". ".join(part for part in (title.strip() * (arguments.text == "title_body"), body.strip()) if part)
-        for title, body in zip(corpus["title"].to_pylist(), corpus["body"].to_pylist(), strict=True)
-    ]
+    texts = TextsOfCorpus(arguments.corpus, arguments.text)
     if empty := sum(not text for text in texts):
         log.warning("%d documents have no text: they all get the vector of an empty text", empty)
 

@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
+import pyarrow as pa
+
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log
-from ddro.core.files import read_table
+from ddro.core.files import read_batches, read_table
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,11 +30,13 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.models.t5 import be_quiet, initialise_t5, save_whole, train_tokenizer
 
     be_quiet()
-    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
-    if not corpus.num_rows:
+    if not read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"]).num_rows:
         raise UserError(f"{arguments.corpus}: the corpus is empty.")
+    parts = read_batches(arguments.corpus, pa.schema([tables.CORPUS.field(name) for name in ("title", "body")]))
     texts = (
-        f"{title} {body}" for title, body in zip(*(corpus[name].to_pylist() for name in ("title", "body")), strict=True)
+        f"{title} {body}"
+        for part in parts
+        for title, body in zip(part["title"].to_pylist(), part["body"].to_pylist(), strict=True)
     )
     tokenizer = train_tokenizer(texts, arguments.vocabulary_size)
     model = initialise_t5(

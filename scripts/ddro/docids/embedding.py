@@ -3,19 +3,43 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 from sentence_transformers import SentenceTransformer
 from transformers.utils.logging import disable_progress_bar
 
 from ddro.core.command import UserError, log, progress
-from ddro.core.files import read_json, write_json, write_whole
+from ddro.core.files import read_batches, read_json, write_json, write_whole
 from ddro.core.packages import model_folder
+from ddro.core.tables import CORPUS
 from ddro.docids.vectors import SHARD_ROWS, shard_path, write_shard
+
+PARTS = pa.schema([CORPUS.field(name) for name in ("title", "body")])
+
+
+class TextsOfCorpus:
+    """What the model reads of each document of a corpus file; some documents are in memory at a time."""
+
+    def __init__(self, corpus: Path, text: str) -> None:
+        """Read of ``corpus`` (Parquet) its ``title_body``, or its ``body`` alone."""
+        self.corpus, self.with_title = corpus, text == "title_body"
+
+    def __len__(self) -> int:
+        """The number of documents."""
+        return pq.read_metadata(self.corpus).num_rows
+
+    def __iter__(self) -> Iterator[str]:
+        """The texts, in the order of the corpus, each time from the first on."""
+        for part in read_batches(self.corpus, PARTS):
+            for title, body in zip(*(part[name].to_pylist() for name in PARTS.names), strict=True):
+                yield ". ".join(words for words in (title.strip() * self.with_title, body.strip()) if words)
 
 
 def load_model(model: str, max_tokens: int | None, precision: str = "bfloat16") -> SentenceTransformer:
@@ -40,7 +64,9 @@ def load_model(model: str, max_tokens: int | None, precision: str = "bfloat16") 
     return loaded
 
 
-def embed(model: SentenceTransformer, texts: list[str], batch_size: int, shards: Path, description: dict) -> None:
+def embed(
+    model: SentenceTransformer, texts: list[str] | TextsOfCorpus, batch_size: int, shards: Path, description: dict
+) -> None:
     """Write the vectors of ``texts`` as shards float32 [at most `SHARD_ROWS`, dimension] into the folder ``shards``.
 
     Shards that are there already are left alone, if they are of the same texts, ``description`` and batch size. Several
@@ -52,9 +78,10 @@ def embed(model: SentenceTransformer, texts: list[str], batch_size: int, shards:
             folder.mkdir()
             write_json(made_of, folder / "made_of.json")
     pool = model.start_multi_process_pool() if torch.cuda.device_count() > 1 else None
+    waiting = iter(texts)
     with progress(description="embed", unit="documents", total=len(texts)) as bar:
         for start in range(0, len(texts), SHARD_ROWS):
-            shard, path = texts[start : start + SHARD_ROWS], shard_path(shards, start)
+            shard, path = list(islice(waiting, SHARD_ROWS)), shard_path(shards, start)
             if path.is_file():
                 bar.update(len(shard))
                 continue
@@ -89,7 +116,7 @@ def embed_shard(
     return vectors
 
 
-def _fingerprint(texts: list[str]) -> str:
+def _fingerprint(texts: Iterable[str]) -> str:
     """A hash of the texts and their order."""
     digest = hashlib.sha256()
     for text in texts:

@@ -11,6 +11,7 @@ rule index_bm25:
         "<logs>/{dataset}/index_bm25.log",
     benchmark:
         "<benchmarks>/{dataset}/index_bm25.tsv"
+    priority: 1  # before the trainings, where it can be: what has no negative is told then
     conda:
         "../../envs/bm25.yaml"
     threads: 8
@@ -36,6 +37,7 @@ rule search_bm25:
         "<logs>/{dataset}/search_bm25.{split}.log",
     benchmark:
         "<benchmarks>/{dataset}/search_bm25.{split}.tsv"
+    priority: 1  # before the trainings, where it can be: what has no negative is told then
     conda:
         "../../envs/bm25.yaml"
     threads: 8

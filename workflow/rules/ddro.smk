@@ -71,6 +71,7 @@ rule mine_negatives:
         "<logs>/<experiment>/mine_negatives.{split}.log",
     benchmark:
         "<benchmarks>/<experiment>/mine_negatives.{split}.tsv"
+    priority: 1  # before the trainings, where it can be: what has no negative is told then
     conda:
         "../../envs/data.yaml"
     params:

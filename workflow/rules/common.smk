@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shlex
-import shutil
-import subprocess
 import sys
 from functools import cache
 from pathlib import Path
@@ -20,24 +18,13 @@ from ddro.core.code_hash import code_hash
 from ddro.core.command import UserError
 from ddro.config.configuration import load_experiments, options
 from ddro.config.catalogue import load_datasets, load_published, qrels_of
+from ddro.config.environment import give_jobs_a_python
 from ddro.config.schema import read_yaml
 from ddro.core.tables import BASELINES, QUERY_SETS, STAGES, SYSTEMS
 
-
-def python_on_path_is_ours():
-    """Whether the python that the PATH gives to jobs is Snakemake's, or another one with the packages."""
-    python = shutil.which("python")
-    if python and Path(python).parent == Path(sys.executable).parent:
-        return True
-    look = "import importlib.util, sys; sys.exit(importlib.util.find_spec('pyarrow') is None)"
-    return bool(python) and subprocess.run([python, "-c", look], capture_output=True).returncode == 0
-
-
-# Called by its path (.venv/bin/snakemake), Snakemake gives its jobs its own environment, as an activated one would.
+# An activated environment gives jobs its python; so does this one where it was called by its path (.venv/bin/snakemake).
 if not {DeploymentMethod.CONDA, DeploymentMethod.APPTAINER} & set(workflow.deployment_settings.deployment_method):
-    if not python_on_path_is_ours():
-        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-
+    give_jobs_a_python()
 
 # Where the configuration stands, for messages: what the command line names, else the default.
 SOURCE = [os.path.relpath(path) for path in workflow.overwrite_configfiles or workflow.configfiles]

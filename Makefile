@@ -20,7 +20,7 @@ test: env
 search: env
 	@python scripts/search.py --serve
 
-# One setting changed at a time: 13 SFT stages and 12 DDRO trainings of the demo's size.
+# One setting changed at a time: 6 SFT stages and 13 DDRO trainings of the demo's size.
 ablation: env
 	@snakemake ablation --configfile config/ablation.yaml
 

@@ -95,7 +95,7 @@ def write_documents(
 
     missing = set(judged)
     lines = collection.lines(path)
-    # Not packed: only sample_corpus reads this file (130 MB: zstd 1.7 s to write and read, unpacked 0.2 s).
+    # Not packed: it is read once or twice, and then done with (130 MB: zstd 1.7 s to write and read, unpacked 0.2 s).
     with row_writer(output / "documents.parquet", DOCUMENTS, compression="none", use_dictionary=False) as add:
         for line in lines:
             docno, *fields = line.split("\t", 3)

@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--expected", type=Path, required=True, help="published results (YAML)")
     options.add_argument("--output-csv", type=Path, required=True, help="one row per experiment and system")
     options.add_argument("--output-markdown", type=Path, required=True, help="the same and the stages, for a terminal")
+    options.add_argument("--output-picture", type=Path, required=True, help="MRR@10 of all systems (SVG)")
     options.add_argument("--output-html", type=Path, required=True, help="the same and the stages, for a browser")
     return options
 
@@ -51,8 +52,10 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.evaluation.published import differences, published_result, read_expected
     from ddro.report.costs import read_cost
     from ddro.report.data_sets import data_set_tables
+    from ddro.report.figures import save_svg
     from ddro.report.html import to_html, to_markdown
     from ddro.report.summary import correct, summary_row, summary_tables, to_csv
+    from ddro.report.systems import list_systems, papers_table, systems_figure
 
     expected = read_expected(arguments.expected)
     costs = [read_cost(path, arguments.results / "costs") for path in arguments.costs]
@@ -84,11 +87,14 @@ def main(arguments: argparse.Namespace) -> None:
     log.info("%d experiments, %d rows, %d jobs", len(arguments.experiments), len(rows), len(costs))
 
     rows = correct(rows)
-    shown = [*summary_tables(rows, published, slices, costs), *data_set_tables(reports)]
+    systems = list_systems(rows)
+    save_svg(systems_figure(systems), arguments.output_picture)
+    picture = arguments.output_picture.read_text(encoding="utf-8")
+    shown = [papers_table(systems), *summary_tables(rows, published, slices, costs), *data_set_tables(reports)]
     for path, text in (
         (arguments.output_csv, to_csv(rows)),
         (arguments.output_markdown, to_markdown(HEADING, shown)),
-        (arguments.output_html, to_html(HEADING, shown)),
+        (arguments.output_html, to_html(HEADING, shown, picture)),
     ):
         with write_whole(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

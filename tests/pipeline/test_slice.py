@@ -177,7 +177,7 @@ def test_deleted_results_come_back_as_the_same_bytes(project):
 def test_a_frozen_encoder_runs_to_its_end(tmp_path_factory, scheme):
     folder = copy_of_project(tmp_path_factory.mktemp(f"frozen_{scheme}"))
     config = yaml.safe_load((ROOT / TINY).read_text())
-    recipe = config["recipes"]["tiny"] | {"extends": "minilm"}
+    recipe = config["recipes"]["tiny"] | {"extends": "demo"}
     del recipe["model"], recipe["overrides"]
     recipe["sft"] = {"stages": {"finetune": {"epochs": 1}}}
     recipe["doc2query"]["engine"] = "transformers"

@@ -19,6 +19,12 @@ rule summarise:
     output:
         csv="results/summary.csv",
         markdown="results/summary.md",
+        picture=report(
+            "results/systems.svg",
+            caption="../report/systems.rst",
+            category="Results",
+            labels={"content": "MRR@10 of all systems"},
+        ),
         html=report(
             "results/summary.html",
             caption="../report/summary.rst",
@@ -41,8 +47,8 @@ rule summarise:
     shell:
         "python {params.script} --results results --experiments {params.experiments} --costs {input.costs}"
         " --costs-by-system {params.systems:q} --expected {input.expected:q}"
-        " --output-csv {output.csv} --output-markdown {output.markdown} --output-html {output.html}"
-        " --cost {output.cost} 2>&1 | tee {log}"
+        " --output-csv {output.csv} --output-markdown {output.markdown}"
+        " --output-picture {output.picture} --output-html {output.html} --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule plot_ablation:

@@ -76,10 +76,12 @@ def page(title: str, body: str) -> str:
     )
 
 
-def to_html(heading: str, tables: Iterable[Table]) -> str:
-    """Return the tables as one HTML page."""
+def to_html(heading: str, tables: Iterable[Table], picture: str = "") -> str:
+    """Return the tables as one HTML page; the ``picture``, an SVG file's text, stands below the first of them."""
     parts = []
-    for table in tables:
+    for number, table in enumerate(tables):
+        if number == 1 and picture:
+            parts.append(picture[picture.index("<svg") :])  # without the declaration of an XML file
         parts.append(f"<h2>{html.escape(table.title)}</h2>\n<p>{html.escape(table.note)}</p>\n<table>")
         parts.append(f"<thead>{_html_row('th', table.header, table.header)}</thead>\n<tbody>")
         parts += [_html_row("td", table.header, row) for row in table.rows]

@@ -176,7 +176,7 @@ def test_options_of_lists_switches_and_nothing():
         ),
         (
             {"experiments": [{"recipe": "demmo"}]},
-            "config/config.yaml: unknown recipe 'demmo'. Did you mean demo? Known: authors_code, demo, minilm, paper.",
+            "config/config.yaml: unknown recipe 'demmo'. Did you mean demo? Known: authors_code, demo, paper, scratch.",
         ),
         (
             {"experiments": [{"recipe": "../demo"}]},
@@ -327,7 +327,7 @@ def test_a_recipe_file_that_is_no_recipe(copy_of_project, text, message):
             "doc2query.beams is 4, fewer than doc2query.per_document 5. Write as many or more, or null to sample.",
         ),
         (
-            {"doc2query": {"engine": "ctranslate2"}, "model": {"layers": 0}},
+            {"doc2query": {"engine": "ctranslate2"}},
             "doc2query.engine is ctranslate2, which can't run a model without encoder layers (model.layers is 0). "
             "Write transformers.",
         ),
@@ -352,7 +352,7 @@ def test_a_recipe_file_that_is_no_recipe(copy_of_project, text, message):
             "model.revision has no meaning with model.source scratch. Remove it or name a model.",
         ),
         (
-            {"model": {"source": "package:x"}},
+            {"model": {"source": "package:x"}, "doc2query": {"source": "base"}},
             "doc2query.source is base, but the model on package:x writes docids alone, no queries. Write scratch, or a "
             "model that writes queries.",
         ),

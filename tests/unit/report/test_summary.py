@@ -235,7 +235,7 @@ def start(folder, root, *experiments):
         *("--costs-by-system", json.dumps(dict.fromkeys(experiments, {"bm25": [0], "sft": [], "ddro": []}))),
         *("--expected", str(root / "config/expected.yaml")),
     ]
-    for name in ("csv", "markdown", "html"):
+    for name in ("csv", "markdown", "picture", "html"):
         options += [f"--output-{name}", str(folder / f"summary.{name}")]
     summarise.main(summarise.parser().parse_args(options))
     return list(csv.DictReader(io.StringIO((folder / "summary.csv").read_text())))
@@ -277,7 +277,9 @@ def test_script(tmp_path, root):
         in (tmp_path / "summary.markdown").read_text()
     )
     assert "| msmarco | sample_corpus " in (tmp_path / "summary.markdown").read_text()
-    assert "<!doctype html>" in (tmp_path / "summary.html").read_text()
+    assert "\n| awscli  | DDRO (TU) | 25.00 |" in (tmp_path / "summary.markdown").read_text()
+    page = (tmp_path / "summary.html").read_text()
+    assert "<!doctype html>" in page and page.index("DDRO (TU)") < page.index("<svg") < page.index("<h2>Measures")
 
 
 def test_script_refuses_missing_and_foreign_files(tmp_path, root):

@@ -15,11 +15,14 @@ What is ours, since TRL knows only models that continue a prompt:
 
 * `GroupCollator`: a batch holds each query and each docid once, and says which of them make a pair.
 * `score_docids` stands in for the model's ``forward`` when TRL calls it with ``fused_lm_head=True``: it encodes the
-  queries, decodes the docids, and gives TRL their log-probabilities.
+  queries, decodes the docids, and gives TRL their log-probabilities. (TRL has put a forward for decoder-only models
+  there, which goes; any other call is answered by the class's own.)
 * `DdroTrainer` replaces of DPOTrainer ``_prepare_dataset``, since pairs are tokens already; ``_precompute_ref_logps``,
   since the model must score docids first (`_with_reference` does it, and keeps the numbers on disk); ``compute_loss``
   and ``_get_num_items_in_batch``, so that the loss is a mean over the pairs of an optimizer step, however many
-  micro-batches it has; and with several processes ``gather``, as groups may be unequal.
+  micro-batches it has (``loss_is_scaled_for_ga`` tells the Trainer so); and with several processes ``gather``, as
+  groups may be unequal.
+* `PipelineTrainer` stands between: how batches are drawn, validated, kept and logged, as in SFT.
 """
 
 from __future__ import annotations

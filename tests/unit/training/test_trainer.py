@@ -361,6 +361,7 @@ def test_the_optimizer_is_what_the_recipe_says(tmp_path):
 )
 def test_the_precision_of_training_holds_on_a_gpu(monkeypatch, tmp_path, gpu, precision, expected):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     options = SimpleNamespace(
         **dict.fromkeys(["epochs", "learning_rate", "schedule", "weight_decay", "epsilon", "max_grad_norm", "seed"]),
         batch_size=2,

@@ -7,6 +7,7 @@ JSON object. Weights are random, or a trained model's:
     python tests/benchmarks/decode.py --model tiny --documents 20000 --beams 20 --batch 64
     python tests/benchmarks/decode.py --docids-like tu
     python tests/benchmarks/decode.py --documents 10000000 --no-reference
+    python tests/benchmarks/decode.py --batch 32 --precision bfloat16 # on a GPU, where there is one
     python tests/benchmarks/decode.py --count --batch 32              # what a GPU would be asked to do, on any machine
     python tests/benchmarks/decode.py --trained results/awscli/pq/demo/sft/finetune
 """
@@ -31,8 +32,10 @@ from transformers import T5Config, T5ForConditionalGeneration
 from ddro.core import tables
 from ddro.core.files import read_table
 from ddro.docids.trie import DocidTrie
+from ddro.models.precision import use_precision
 from ddro.models.t5 import be_quiet, encode, load, pad
 from ddro.retrieval import beam_search, t5_decoder
+from ddro.retrieval.fixed_search import FixedDecoder
 from ddro.retrieval.t5_decoder import T5Decoder
 
 WORDS, END = 32128, 1
@@ -60,6 +63,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--no-reference", action="store_true", help="ours alone: nested dicts of 10 M docids don't fit"
     )
+    on_gpu = torch.cuda.is_available()
+    options.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if on_gpu else "cpu", help="(%(default)s)")
+    options.add_argument("--precision", choices=tables.PRECISIONS, default="float32", help="of both sides (float32)")
     options.add_argument(
         "--count", action="store_true", help="count the operations of a search with 12 layers, not their time"
     )
@@ -184,6 +190,15 @@ class CountingDecoder(T5Decoder):
         return hidden, now
 
 
+class CountingFixedDecoder(FixedDecoder):
+    """The same for the search in fixed shapes."""
+
+    def advance(self, *arguments, **options):
+        hidden, now = super().advance(*arguments, **options)
+        CountingDecoder.positions += len(hidden)
+        return hidden, now
+
+
 def operations(config: T5Config, positions: int, query_tokens: int, beams: int) -> float:
     """Floating-point operations of products with weights: encoder, cross-attention's keys and values, decoder, head."""
     inner = config.num_heads * config.d_kv
@@ -197,9 +212,10 @@ def operations(config: T5Config, positions: int, query_tokens: int, beams: int) 
     return 2.0 * (encoder + shared + decoder)
 
 
-def matrix_product_rate(config: T5Config, rows: int) -> float:
-    """Operations a second of this machine's float32 products at the decoder's sizes: the best of several."""
-    left, right = torch.randn(rows, config.d_model), torch.randn(config.d_ff, config.d_model)
+def matrix_product_rate(model: T5ForConditionalGeneration, rows: int) -> float:
+    """Operations a second of the device's products at the decoder's sizes, in its precision: the best of several."""
+    config, like = model.config, {"device": model.device, "dtype": model.dtype}
+    left, right = torch.randn(rows, config.d_model, **like), torch.randn(config.d_ff, config.d_model, **like)
     best = 0.0
     for _ in range(20):
         seconds, _ = timed(lambda: [left @ right.T for _ in range(5)])
@@ -210,6 +226,8 @@ def matrix_product_rate(config: T5Config, rows: int) -> float:
 def timed(work):
     start = time.perf_counter()
     result = work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - start, result
 
 
@@ -252,6 +270,8 @@ def main(arguments: argparse.Namespace) -> None:
         model = random_model(arguments.model, arguments.seed)
         docids = (pq_like if arguments.docids_like == "pq" else tu_like)(arguments.documents, generator)
         ids, mask = random_queries(count, arguments.seed)
+    model.to(arguments.device, use_precision(arguments.precision))
+    ids, mask = ids.to(arguments.device), mask.to(arguments.device)
     batches = list(zip(ids.split(arguments.batch), mask.split(arguments.batch), strict=True))
 
     trie_build_s, trie = timed(lambda: DocidTrie.build(docids))
@@ -268,7 +288,7 @@ def main(arguments: argparse.Namespace) -> None:
     def reference():
         return [generate(model, root, *batch, arguments.beams, trie.depth) for batch in batches]
 
-    beam_search.T5Decoder = CountingDecoder
+    beam_search.T5Decoder, beam_search.FixedDecoder = CountingDecoder, CountingFixedDecoder
     sides = {"ours": ours, "top10": lambda: ours(10)} | ({} if arguments.no_reference else {"reference": reference})
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     positions, rates, results = {}, [], {}
@@ -280,9 +300,10 @@ def main(arguments: argparse.Namespace) -> None:
             seconds[name].append(took)
             positions[name] = CountingDecoder.positions
             print(f"repeat {repeat + 1}/{arguments.repeats}: {name} {took / len(ids):.3f} s a query", file=sys.stderr)
-        rates.append(matrix_product_rate(model.config, min(arguments.batch * arguments.beams, 2048)))
+        rates.append(matrix_product_rate(model, min(arguments.batch * arguments.beams, 2048)))
     took = {name: statistics.median(values) / len(ids) for name, values in seconds.items()}
 
+    results = {name: [[part.cpu() for part in batch] for batch in of_side] for name, of_side in results.items()}
     found, scores = (torch.cat(part) for part in zip(*results["ours"], strict=True))
     top, top_scores = (torch.cat(part) for part in zip(*results["top10"], strict=True))
     top_same = ((top == found[:, :10]) | ((top_scores - scores[:, :10]).abs() < 1e-4)).all(1)
@@ -299,6 +320,8 @@ def main(arguments: argparse.Namespace) -> None:
     rate = statistics.median(rates)
     reference_s = took.get("reference")
     print(json.dumps({
+        "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
+        "precision": arguments.precision,
         "documents": len(docids),
         "model": str(arguments.trained or arguments.model),
         "docids_like": None if arguments.trained else arguments.docids_like,

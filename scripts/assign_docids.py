@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--embeddings", type=Path, help="pq, rq: folder of the document vectors")
     options.add_argument(
         "--rule",
-        choices=("ours", "authors", "ultron"),
+        choices=("ours", "authors", "authors_2025", "ultron"),
         default="ours",
         help="tu: what a docid is made of (default: ours)",
     )

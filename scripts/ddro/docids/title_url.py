@@ -1,4 +1,4 @@
-"""Docids of the scheme TU: words of the title or of the URL, by one of three rules (docs/method.md)."""
+"""Docids of the scheme TU: words of the title or of the URL, by one of four rules (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,18 @@ def ultron_text(url: str, title: str) -> tuple[str, str]:
     return f"{words} {domain}", WORDS
 
 
-RULES = {"ours": our_text, "authors": authors_text, "ultron": ultron_text}
+def authors_text_of_2025(url: str, title: str) -> tuple[str, str]:
+    """Title and domain, where the title has more than two words; else the reversed path and the domain.
+
+    So the authors' code had it in January 2025 (docs/method.md): Ultron's choice, but nothing of the URL is dropped.
+    """
+    domain, *path = SCHEME.sub("", url).replace("-", " ").split("/")
+    if len(title.split()) > 2:
+        return f"{title} {domain}", TITLE
+    return f"{' '.join(reversed(path))} {domain}", WORDS
+
+
+RULES = {"ours": our_text, "authors": authors_text, "authors_2025": authors_text_of_2025, "ultron": ultron_text}
 """(URL, title), both in lower case -> the text and what it is made of."""
 
 

@@ -23,7 +23,7 @@ from ddro.docids.title_url import (
 
 AUTHORS = json.loads((Path(__file__).parents[2] / "fixtures/authors_code/tu_docids.json").read_text())
 T5 = os.environ.get("DDRO_T5_TOKENIZER")
-LONGEST = {"authors": 98, "ultron": 99}
+LONGEST = {"authors": 98, "authors_2025": 99, "ultron": 99}
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,9 @@ def test_docids_are_those_of_public_code(rule):
         ("ultron", "https://4you.com/a1", "Three words here", "three words here 4you.com", TITLE),
         ("ultron", "https://4you.com/a1", "", "a 4you.com", WORDS),
         ("ultron", " ", "", "D7", DOCNO),
+        ("authors_2025", "https://ex-am.com/a_b/12/x.html?q=1", "Two words", "x.html?q=1 12 a_b ex am.com", WORDS),
+        ("authors_2025", "https://4you.com/a1", "Three words here", "three words here 4you.com", TITLE),
+        ("authors_2025", "", "", "D7", DOCNO),
     ],
 )
 def test_what_the_rules_of_others_do_besides(rule, url, title, text, made_of):

@@ -27,17 +27,13 @@ def main(arguments: argparse.Namespace) -> None:
     counts: Counter[str] = Counter()
     lines = SourceLines(arguments.published, TOLERANCE)
     queries = published_queries(lines, docnos, arguments.per_document, counts)
+    counts["lines_of_another_form"] = lines.rejected.total()
     counts["documents"] = len(docnos)
     counts["queries"] = sum(map(len, queries))
     counts["repeated"] = counts["queries"] - sum(len(set(texts)) for texts in queries)
     without = [docno for docno, texts in zip(docnos, queries, strict=True) if not texts]
     counts["documents_without_queries"] = len(without)
     log.info("%s", ", ".join(f"{name.replace('_', ' ')}: {count}" for name, count in sorted(counts.items())))
-    if counts["lines_without_tab"] > TOLERANCE * lines.number:
-        raise UserError(
-            f"{arguments.published}: {counts['lines_without_tab']} of {lines.number} lines have no tab; each must be "
-            '[docno]<TAB>text or {"doc_id": ..., "query": ...}.'
-        )
     if len(without) > TOLERANCE * len(docnos):
         raise UserError(
             f"{arguments.published}: {len(without)} of {len(docnos)} documents of {arguments.corpus} have no query in "

@@ -61,6 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.models.hub import (
         Reading,
         are_closed,
+        check_no_prefix,
         gold_docid,
         has_own_head,
         mismatches,
@@ -115,6 +116,7 @@ def main(arguments: argparse.Namespace) -> None:
     as_read = dict.fromkeys(  # a document may have several docids
         (docno, reading.docid(docid, closed)) for docno, of_document in docids.items() for docid in of_document
     )
+    check_no_prefix(as_read, arguments.docids)
     qids = [str(number) for number in range(1, len(tests) + 1)]
     table, _ = rank_in_batches(
         model,

@@ -35,12 +35,12 @@ class SourceLines:
 
     ISA-L unpacks in a thread of its own, several times as fast as zlib. After the last line, or whenever it is
     not to be believed, iterating raises a `UserError` if the file is empty, cut off or not gzip, or if more than the
-    share ``tolerance`` of its lines was rejected.
+    share ``tolerance`` of its lines was rejected; ``remedy`` says what could be done about that.
     """
 
-    def __init__(self, path: Path, tolerance: float) -> None:
+    def __init__(self, path: Path, tolerance: float, remedy: str = "Download it again, or mend these lines.") -> None:
         """Remember what to read; iterating reads it."""
-        self.path, self.tolerance = path, tolerance
+        self.path, self.tolerance, self.remedy = path, tolerance, remedy
         self.number = self.blank = self.header = 0
         self.rejected: Counter = Counter()
         self.examples: dict[str, list[int]] = defaultdict(list)
@@ -103,7 +103,7 @@ class SourceLines:
             raise UserError(
                 f"{self.path}: {rejected} of {self.number} lines are invalid, more than the share {self.tolerance:g} "
                 f"that is tolerated ({_described(self.rejected)}; line {_first(self.examples)}). Is it the right file? "
-                "max_invalid of the data set allows more."
+                f"{self.remedy}"
             )
         log.info("%s: %d lines, %d invalid", self.path.name, self.number, rejected)
 

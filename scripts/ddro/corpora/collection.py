@@ -56,7 +56,7 @@ class Collection:
         """The lines of a file, whose invalid ones the report will list."""
         from ddro.core.lines import SourceLines
 
-        self.sources.append(SourceLines(path, self.tolerance))
+        self.sources.append(SourceLines(path, self.tolerance, "max_invalid of the data set allows more."))
         return self.sources[-1]
 
     def write(

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ddro.core.command import UserError
 from ddro.core.files import check_table, open_in_parts, write_whole
-from ddro.core.lines import identifier_of, record_of, unquoted
+from ddro.core.lines import SourceLines, identifier_of, record_of, unquoted
 from ddro.core.tables import DOCUMENTS, PSEUDO_QUERIES
 
 BLOCK = 1024
@@ -209,39 +209,48 @@ def _positions(docnos: Sequence[str]) -> dict[str, int]:
     return lower | {docno: row for row, docno in enumerate(docnos)}
 
 
-def _of_json(line: str) -> tuple[str, str, str]:
-    """Docno, tab and text of a line of JSON; nothing where it isn't of the form."""
-    try:
-        record = record_of(line)
-        docno, text = identifier_of(record.get("doc_id")), record.get("query")
-        if docno is not None and isinstance(text, str):
-            text.encode()  # half of a surrogate pair is no character
-            return docno, "\t", text
-    except ValueError:
-        pass
-    return "", "", ""
+def _of_json(line: str) -> tuple[str, str]:
+    """Docno and text of a line of JSON; a `ValueError` says that it isn't of the form."""
+    record = record_of(line)
+    docno, text = identifier_of(record.get("doc_id")), record.get("query")
+    if docno is None or not isinstance(text, str):
+        raise ValueError("no doc_id or no query")
+    text.encode()  # half of a surrogate pair is no character
+    return docno, text
+
+
+def _of_line(line: str) -> tuple[str, str]:
+    """Docno and text of a line; a `ValueError` says that it isn't of the form."""
+    if line.startswith("{"):
+        return _of_json(line)
+    docno, tab, text = line.partition("\t")
+    if not tab:
+        raise ValueError("no tab")
+    return docno, text
 
 
 def published_queries(
-    lines: Iterable[str], docnos: Sequence[str], per_document: int, counts: Counter[str]
+    lines: SourceLines, docnos: Sequence[str], per_document: int, counts: Counter[str]
 ) -> list[list[str]]:
     """The first ``per_document`` queries of each document from lines ``[docno]<TAB>text``, brackets or none.
 
     Docnos there may be in lower case; a text may be quoted as in csv, which doubled quotes in it tell. A line may also
     be JSON, ``{"doc_id": ..., "query": ...}``, whose docno may be a number.
 
-    ``counts`` gets the numbers of what was left out: lines without a tab or of other JSON, without text, of documents
-    that aren't in the corpus, beyond ``per_document``.
+    A line of another form is rejected. ``counts`` gets the numbers of what else was left out: lines without text, of
+    documents that aren't in the corpus, beyond ``per_document``.
     """
     position = _positions(docnos)
     queries: list[list[str]] = [[] for _ in docnos]
     for line in lines:
-        docno, tab, text = _of_json(line) if line.startswith("{") else line.partition("\t")
+        try:
+            docno, text = _of_line(line)
+        except ValueError:
+            lines.reject('neither [docno]<TAB>text nor {"doc_id": ..., "query": ...}')
+            continue
         row = position.get(docno.strip().removeprefix("[").removesuffix("]"))
         text = " ".join((unquoted(text) if '""' in text else text).split())
-        if not tab:
-            counts["lines_without_tab"] += 1
-        elif not text:
+        if not text:
             counts["lines_without_text"] += 1
         elif row is None:
             counts["lines_of_other_documents"] += 1

@@ -16,7 +16,7 @@ from ddro.core.files import write_whole
 from ddro.core.lines import SourceLines
 from ddro.docids.tokens import Docid
 
-LINE = re.compile(r"\s*([^\t]*\S)\s*\t\s*(\d{1,9}(?:\s*,\s*\d{1,9})*)\s*")
+LINE = re.compile(r"\s*([^\t]*\S)\s*\t\s*([0-9]{1,9}(?:\s*,\s*[0-9]{1,9})*)\s*")
 PADDING, END = 0, 1
 """T5's own."""
 

@@ -8,18 +8,21 @@ with commas. What these files don't say of how they are meant is a `Reading`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from ddro.core.command import UserError, in_one_line, log
-from ddro.core.lines import SourceLines, identifier_of, record_of
-from ddro.docids.text_format import END, PADDING, docid_lines, without_brackets
+from ddro.core.lines import SourceLines, cant_be_kept, identifier_of, record_of
+from ddro.docids.text_format import END, PADDING, Entry, docid_lines, without_brackets
 
 MOST_UNMATCHED = 0.01
 """Share of the test lines that may have no document, or another docid, in the docid table: they count as misses."""
 
 
+TOKEN = re.compile(r"\s*[0-9]{1,9}\s*")
 EMBEDDINGS = ("shared.weight", "encoder.embed_tokens.weight")
 HEAD = "lm_head.weight"
 
@@ -118,6 +121,8 @@ def read_docids(path: Path) -> dict[str, list[tuple[int, ...]]]:
     for docno, entry in docid_lines(path):
         if not entry.open_docid:
             raise UserError(f"{path}:{entry.line}: the docid of {docno!r} is nothing but padding.")
+        if reason := cant_be_kept(name_of_document(docno)):
+            raise UserError(f"{path}:{entry.line}: {reason}, in {docno[:80]!r}.")
         docids.setdefault(name_of_document(docno), {})[tuple(entry.docid)] = None
         lines += 1
     different = sum(map(len, docids.values()))
@@ -133,6 +138,25 @@ def read_docids(path: Path) -> dict[str, list[tuple[int, ...]]]:
     return {docno: list(of_document) for docno, of_document in docids.items()}
 
 
+def check_no_prefix(docids: Iterable[tuple[str, tuple[int, ...]]], path: Path) -> None:
+    """Raise a `UserError` where the docid of a document, as it is generated, is the beginning of another's.
+
+    Args:
+        docids: documents, as `name_of_document` has them, and their docids.
+        path: their table.
+    """
+    for (docid, docno), (longer, other) in pairwise(sorted((docid, docno) for docno, docid in docids)):
+        if len(docid) < len(longer) and longer[: len(docid)] == docid:
+            lines = {(name_of_document(name), tuple(entry.open_docid)): entry.line for name, entry in docid_lines(path)}
+            first, second = (
+                lines[name, tuple(Entry(0, [*tokens]).open_docid)] for name, tokens in ((docno, docid), (other, longer))
+            )
+            raise UserError(
+                f"{path}:{first}: the docid of {docno!r} is the beginning of that of {other!r} in line {second}. "
+                "Docids of different lengths need an end token: is end_token of the checkpoint right?"
+            )
+
+
 def read_test_set(path: Path) -> list[TestLine]:
     """The lines of a test set.
 
@@ -146,10 +170,10 @@ def read_test_set(path: Path) -> list[TestLine]:
             row = record_of(line)
             docno = name_of_document(identifier_of(row["query_id"]) or "")  # some files have numbers
             input_ids = _tokens(row["input_ids"])
-            if not docno or not input_ids:
-                raise ValueError("an empty docno or query")
+            if cant_be_kept(docno) or not input_ids:
+                raise ValueError("a docno that no run can have, or an empty query")
             lines.append(TestLine(docno, _tokens(row["doc_id"]), list(input_ids)))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise UserError(
                 f"{path}:{source.number}: expected JSON with query_id (a docno), doc_id (numbers with commas) and "
                 f"input_ids (a list): {line[:80]!r}."
@@ -159,9 +183,10 @@ def read_test_set(path: Path) -> list[TestLine]:
 
 def _tokens(listed: str | Sequence[int]) -> tuple[int, ...]:
     """Token ids, with commas or in a list, without padding; a `ValueError` says that one is none."""
-    tokens = [int(token) for token in (listed.split(",") if isinstance(listed, str) else listed)]
-    if min(tokens, default=0) < 0:
-        raise ValueError("a negative token")
+    tokens = [identifier_of(token) or "" for token in (listed.split(",") if isinstance(listed, str) else listed)]
+    if not all(map(TOKEN.fullmatch, tokens)):
+        raise ValueError("a token that is no number")
+    tokens = list(map(int, tokens))
     return tuple(token for token in tokens if token != PADDING)
 
 

@@ -16,6 +16,7 @@ import generate_pseudo_queries
 import read_pseudo_queries
 from ddro.core.command import UserError
 from ddro.core.files import read_table, write_table
+from ddro.core.lines import SourceLines
 from ddro.core.tables import CORPUS, PSEUDO_QUERIES
 from ddro.doc2query import shards, writers
 from ddro.models.t5 import initialise_t5, save, train_tokenizer
@@ -226,14 +227,14 @@ def test_a_published_file_takes_the_place_of_generating(tmp_path):
     ]  # fmt: skip
     assert shards.read_metadata(tmp_path / "all.parquet")["counts"] == {
         "documents": 2, "documents_without_queries": 0, "queries": 4, "repeated": 1, "lines_without_text": 1,
-        "lines_of_other_documents": 1, "lines_beyond_per_document": 1,
+        "lines_of_other_documents": 1, "lines_beyond_per_document": 1, "lines_of_another_form": 0,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("d1 no tab\n[d1]\ta\n[d2]\tb\n", "1 of 3 lines have no tab"),
+        ("d1 no tab\n[d1]\ta\n[d2]\tb\n", r"published.tsv: 1 of 3 lines are invalid, .*nor \{.*\}; line 1\)"),
         ("[d1]\ta\n", "1 of 2 documents of .* have no query in it, such as 'd2'"),
         ("", "the file is empty"),
     ],
@@ -246,14 +247,20 @@ def test_a_published_file_of_something_else_is_refused(tmp_path, text, message):
     assert not (tmp_path / "all.parquet").exists()
 
 
-def test_published_docnos_in_lower_case_and_quoted_texts():
+def source(folder, lines, tolerance=1):
+    (folder / "published.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")
+    return SourceLines(folder / "published.txt", tolerance)
+
+
+def test_published_docnos_in_lower_case_and_quoted_texts(tmp_path):
     docnos, counts = ["D1", "d2", "D2", "Xa", "xA"], Counter()
     lines = ["[d1]\ta", '[d1]\t"what is ""b"""', '[D1]\t"c"', "d2\td", "D2\te", "[xa]\tf", "[xA]\tg"]
-    assert shards.published_queries(lines, docnos, 9, counts) == [["a", 'what is "b"', '"c"'], ["d"], ["e"], [], ["g"]]
+    expected = [["a", 'what is "b"', '"c"'], ["d"], ["e"], [], ["g"]]
+    assert shards.published_queries(source(tmp_path, lines), docnos, 9, counts) == expected
     assert counts == {"lines_of_other_documents": 1}
 
 
-def test_published_queries_as_lines_of_json():
+def test_published_queries_as_lines_of_json(tmp_path):
     docnos, counts = ["-42", "D2"], Counter()
     lines = ['{"doc_id": -42, "query": "who  is it"}', '{"query": "b", "doc_id": "[d2]"}', "[D2]\tc", '{"doc_id": 9']
     lines += ['{"doc_id": "d2", "query": ["x"]}', '{"doc_id": "d2"}', '{"doc_id": true, "query": "y"}']
@@ -263,5 +270,7 @@ def test_published_queries_as_lines_of_json():
         "{not JSON}\td",
         r'{"doc_id": "d2", "query": "\ud800"}',
     ]
-    assert shards.published_queries(lines, docnos, 9, counts) == [["who is it"], ["b", "c"]]
-    assert counts == {"lines_without_tab": 6, "lines_without_text": 1, "lines_of_other_documents": 1}
+    read = source(tmp_path, lines)
+    assert shards.published_queries(read, docnos, 9, counts) == [["who is it"], ["b", "c"]]
+    assert counts == {"lines_without_text": 1, "lines_of_other_documents": 1}
+    assert read.rejected.total() == 6 and list(read.examples.values()) == [[4, 5, 6]]

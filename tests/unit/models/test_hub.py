@@ -19,7 +19,16 @@ from ddro.core.files import read_json, read_table, write_json, write_table
 from ddro.core.tables import CORPUS, DOCIDS, MEASURES, QRELS, QUERIES
 from ddro.models import hub
 from ddro.models.export import model_card, sha256
-from ddro.models.hub import TestLine, fetch, mismatches, read_docids, read_test_set, weight_shapes
+from ddro.models.hub import (
+    TestLine,
+    check_no_prefix,
+    fetch,
+    mismatches,
+    read_docids,
+    read_test_set,
+    weight_shapes,
+    without_end,
+)
 from ddro.models.t5 import extend_vocabulary, initialise_t5, load, save, train_tokenizer
 from ddro.retrieval.runs import read_run
 from learned import learn
@@ -245,9 +254,12 @@ def test_files_of_another_form_are_refused_with_their_line(tmp_path):
     for text, message in (
         ("a\t1,x\n", r":1: expected \[docno\]<TAB>token"),
         ("[A]\t5\na\t0,1,0\n", ":2: the docid of 'a' is nothing but padding"),
+        ("[]\t5\n", ":1: an empty id, in ''"),
+        ("a\0\t5\n", ":1: a NUL character in the id"),
+        ("a\t٥\n", ":1: expected"),
         ("", ": the file is empty"),
     ):
-        path.write_text(text)
+        path.write_text(text, "utf-8")
         with pytest.raises(UserError, match=f"docids.txt{message}"):
             read_docids(path)
     for text, message in (
@@ -256,11 +268,38 @@ def test_files_of_another_form_are_refused_with_their_line(tmp_path):
         (json.dumps({"query_id": ["a"], "doc_id": "5", "input_ids": [5]}), ":1: expected"),
         (json.dumps({"query_id": "a", "doc_id": "5", "input_ids": [0]}), ":1: expected"),
         (json.dumps({"query_id": "a", "doc_id": "-5", "input_ids": [5]}), ":1: expected"),
+        (json.dumps({"query_id": "a", "doc_id": "5.5", "input_ids": [5]}), ":1: expected"),
+        (json.dumps({"query_id": "a", "doc_id": 5, "input_ids": [5]}), ":1: expected"),
+        (json.dumps({"query_id": "a", "doc_id": "5", "input_ids": [5.7]}), ":1: expected"),
+        (json.dumps({"query_id": "a", "doc_id": "5", "input_ids": [True]}), ":1: expected"),
+        (json.dumps({"query_id": "a", "doc_id": "5", "input_ids": [float("inf")]}), ":1: expected"),
+        (json.dumps({"query_id": "\ud800", "doc_id": "5", "input_ids": [5]}), ":1: expected"),
         ("", ": the file is empty"),
     ):
         path.write_text(text)
         with pytest.raises(UserError, match=f"docids.txt{message}"):
             read_test_set(path)
+
+
+def test_lines_that_are_no_text_are_told_without_advice_for_data_sets(tmp_path):
+    (tmp_path / "docids.txt").write_bytes(b"[d1]\t5\n[caf\xe9]\t6\n")
+    with pytest.raises(UserError, match=r"1 not UTF-8; line 2\). Is it the right file\? Download it again") as error:
+        read_docids(tmp_path / "docids.txt")
+    assert "max_invalid" not in str(error.value)
+
+
+def test_a_docid_that_begins_another_is_told_with_both_lines(tmp_path):
+    (tmp_path / "docids.txt").write_text("[d1]\t0,5,6,7,1\n[d2]\t8\n\n[D3]\t0,5,6,1\n")
+    docids = [
+        (docno, tokens) for docno, of_document in read_docids(tmp_path / "docids.txt").items() for tokens in of_document
+    ]
+    check_no_prefix(docids, tmp_path / "docids.txt")
+    for before in ((), (0,)):
+        read = [(docno, (*before, *without_end(tokens))) for docno, tokens in docids]
+        with pytest.raises(
+            UserError, match=r"docids.txt:4: the docid of 'd3' is the beginning of that of 'd1' in line 1"
+        ):
+            check_no_prefix(read, tmp_path / "docids.txt")
 
 
 def test_docids_and_tests_as_they_really_are(tmp_path, caplog):

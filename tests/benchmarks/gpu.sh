@@ -13,10 +13,10 @@ measure() {  # seconds, then what to run
     printf '%s\t%s\n' "$*" "$line"
 }
 
-measure 60 decode.py --batch 1 --repeats 2 --no-reference
-measure 60 decode.py --batch 8 --repeats 2
-measure 60 decode.py --batch 32 --queries 64 --repeats 2 --no-reference
-measure 60 decode.py --batch 32 --queries 64 --repeats 2 --no-reference --precision bfloat16
-measure 60 decode.py --batch 8 --docids-like tu --beams 15 --repeats 2 --no-reference
+measure 60 decode.py --batch 1 --repeats 3 --no-reference
+measure 60 decode.py --batch 8 --repeats 3
+measure 60 decode.py --batch 32 --queries 64 --repeats 3 --no-reference
+measure 60 decode.py --batch 32 --queries 64 --repeats 3 --no-reference --precision bfloat16
+measure 60 decode.py --batch 8 --docids-like tu --beams 15 --repeats 3 --no-reference
 measure 120 train.py --repeats 1
 measure 60 doc2query.py --quick

@@ -31,7 +31,7 @@ def keep_states(model: PreTrainedModel, texts: Iterable[Sequence[int]], path: Pa
         return
     different = sorted(set(map(tuple, texts)), key=lambda text: (len(text), text))
     ends = np.cumsum([len(text) for text in different])
-    with PartialState().main_process_first():
+    with PartialState(cpu=True).main_process_first():  # of several processes the first one makes the file
         if not path.exists():
             with write_whole(path) as temporary:
                 _compute(model, different, temporary)

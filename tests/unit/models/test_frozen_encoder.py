@@ -1,5 +1,8 @@
 """The model on a frozen encoder: saved, extended, trained, searched, and its kept states."""
 
+import os
+import subprocess
+
 import numpy as np
 import pytest
 import torch
@@ -16,6 +19,7 @@ from ddro.models.t5 import docid_strings, encode, extend_vocabulary, load, pad, 
 from ddro.retrieval.beam_search import constrained_beam_search
 from ddro.training import states
 from ddro.training.instances import window_passages
+from ddro.training.processes import launch_command
 from ddro.training.states import keep_states
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "stack", "queue", "delete", "create", "the", "a"]
@@ -147,6 +151,28 @@ def test_states_are_computed_once(made, tmp_path, monkeypatch):
     keep_states(model, texts[::-1], tmp_path / "states.npy")  # as a training does that goes on
     assert model.encoder.kept_states(*pad(texts)) is not None
     assert model.encoder.kept_states(*pad([*texts, [2, 9, 3]])) is None  # of a text that wasn't there
+
+
+TWO_PROCESSES = """
+from pathlib import Path
+from accelerate import PartialState
+from ddro.models.t5 import load
+from ddro.training.states import keep_states
+model, _ = load(Path("model"))
+keep_states(model, [[2, 8, 5, 3], [2, 9, 3]], Path("states.npy"))
+Path(f"{PartialState().process_index}-of-{PartialState().num_processes}").touch()
+"""
+
+
+def test_two_processes_without_a_gpu_keep_the_same_states(made, root, tmp_path):
+    save_whole(*made, tmp_path / "model")
+    (tmp_path / "keep.py").write_text(TWO_PROCESSES)
+    environment = os.environ | {"PYTHONPATH": str(root / "scripts"), "OMP_NUM_THREADS": "1"}
+    command = launch_command(2, ["keep.py"], environment)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert np.load(tmp_path / "states.npy").shape == (7, 16)
+    assert (tmp_path / "0-of-2").exists() and (tmp_path / "1-of-2").exists()
 
 
 def test_a_passage_begins_as_the_tokenizer_begins_a_text(made):

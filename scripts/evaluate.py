@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Check that run, queries, qrels and corpus fit each other, then evaluate."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     from ddro.corpora.judgements import queries_of_split
@@ -41,7 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     queries = read_table(arguments.queries, QUERIES, unique=["qid"])
     qrels = read_table(arguments.qrels, QRELS, unique=["qid", "docno"])
-    docnos = read_table(arguments.corpus, CORPUS)["docno"]
+    docnos = read_table(arguments.corpus, pa.schema([CORPUS.field("docno")]))["docno"]
     ranking = read_run(arguments.run)
 
     qids = queries_of_split(queries, arguments.queries, arguments.split)["qid"]

@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from ddro.core.files import read_json, read_table, write_json, write_whole
@@ -35,7 +36,8 @@ def main(arguments: argparse.Namespace) -> None:
 
     if arguments.depth < 1:
         raise UserError(f"--depth {arguments.depth}: must be 1 or more.")
-    docnos = read_table(arguments.corpus, tables.CORPUS, ["docno"])["docno"].combine_chunks()
+    corpus = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])
+    docnos = corpus["docno"].combine_chunks()
     vectors = read_vectors(arguments.embeddings)
     if len(vectors) != len(docnos):
         raise UserError(

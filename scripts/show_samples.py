@@ -24,6 +24,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
+    import pyarrow as pa
+
     from ddro.core.text import smallest_hashes
     from ddro.report.samples import Sample, first_relevant, samples_page
     from ddro.retrieval.runs import read_run
@@ -31,7 +33,8 @@ def main(arguments: argparse.Namespace) -> None:
     groups = read_table(arguments.per_query, PER_QUERY).to_pandas().groupby("qid")["group"].first()
     texts = read_table(arguments.queries, QUERIES, ["qid"]).to_pandas().set_index("qid")["text"]
     qrels = read_table(arguments.qrels, QRELS, ["qid", "docno"]).to_pandas().query("relevance >= 1")
-    titles = read_table(arguments.corpus, CORPUS).to_pandas().set_index("docno")["title"]
+    of_documents = pa.schema([CORPUS.field(name) for name in ("docno", "title")])
+    titles = read_table(arguments.corpus, of_documents).to_pandas().set_index("docno")["title"]
     chosen = smallest_hashes(list(groups.index), SAMPLES)
     rankings = {}
     for system in SYSTEMS:

@@ -109,7 +109,7 @@ def test_the_jobs_of_each_configuration(plan):
         data_sets, experiments = 2, 4
         others = {"fetch_file": 7, "read_msmarco": 1, "read_nq": 1, "fetch_model": 2, "fetch_embedding_model": 2}
         # Negatives of MS MARCO come from its whole collection: of its corpus only the test queries are ranked.
-        others |= {"search_bm25": 1 + 3, "index_collection": 1, "search_collection": 2}
+        others |= {"search_bm25": 1 + 3, "read_msmarco_collection": 1, "index_collection": 1, "search_collection": 2}
     assert planned.jobs == (
         {rule: count * experiments for rule, count in of_an_experiment.items()}
         | {rule: count * data_sets for rule, count in of_a_data_set.items()}

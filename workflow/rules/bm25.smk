@@ -57,7 +57,7 @@ rule search_bm25:
 
 use rule index_bm25 as index_collection with:
     input:
-        corpus="results/{dataset}/raw/documents.parquet",
+        corpus=documents_of_collection,
     output:
         result=directory("results/{dataset}/bm25/collection/index"),
         cost="<costs>/{dataset}/index_collection.json",

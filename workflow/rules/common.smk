@@ -244,6 +244,12 @@ def table_of_split(table):
     return branch(evaluate("{split} == 'documents'"), then=from_documents, otherwise=training_table(table))
 
 
+def documents_of_collection(wildcards):
+    """An input function: all documents of the collection, of which MS MARCO's own reader keeps the judged ones alone."""
+    table = "collection" if DATASETS[wildcards.dataset]["reader"] == "msmarco" else "documents"
+    return f"results/{{dataset}}/raw/{table}.parquet"
+
+
 def run_of_negatives(wildcards):
     """An input function: BM25's ranking of the corpus, or of all documents of the collection."""
     whole = recipe_value("negatives.collection")(wildcards) == "whole"

@@ -106,6 +106,30 @@ rule read_msmarco:
         " {params.settings} --output {params.folder} --report {output.report} --cost {output.cost} 2>&1 | tee {log}"
 
 
+rule read_msmarco_collection:
+    input:
+        documents="results/msmarco/download/msmarco-docs.tsv.gz",
+    output:
+        result=temp("results/{dataset}/raw/collection.parquet"),
+        cost="<costs>/{dataset}/read_msmarco_collection.json",
+    log:
+        "<logs>/{dataset}/read_msmarco_collection.log",
+    benchmark:
+        "<benchmarks>/{dataset}/read_msmarco_collection.tsv"
+    wildcard_constraints:
+        dataset=datasets_read_by("msmarco"),
+    conda:
+        "../../envs/data.yaml"
+    params:
+        **script("read_msmarco_collection"),
+        settings=dataset_options("max_invalid"),
+    message:
+        "{wildcards.dataset}: reading all documents of MS MARCO, judged or not"
+    shell:
+        "python {params.script} --documents {input.documents} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
+
+
 rule read_nq:
     input:
         train="results/nq/download/simplified-nq-train.jsonl.gz",

@@ -3,6 +3,7 @@ import gzip
 import pytest
 
 import read_msmarco
+import read_msmarco_collection
 from ddro.core.command import UserError
 from ddro.core.files import read_json, read_table
 from ddro.core.tables import DOCUMENTS, QRELS, RAW_QUERIES
@@ -79,6 +80,22 @@ def test_documents_relevant_to_a_training_query_and_all_queries(tmp_path, caplog
     }
     assert "left out: 1 dev judgements of a document that is not kept" in caplog.messages
     assert "dev_queries: 2, published 3: differs" in caplog.messages
+
+
+def test_the_whole_collection_has_the_documents_that_nobody_judged(tmp_path, caplog):
+    lines = FILES["documents"] + "D3\tthree\tcolumns\nD1\thttp://b.org\tagain\tagain\n"
+    (tmp_path / "documents.gz").write_bytes(gzip.compress(lines.encode()))
+    options = ["--documents", str(tmp_path / "documents.gz"), "--output", str(tmp_path / "collection.parquet")]
+    read_msmarco_collection.main(read_msmarco_collection.parser().parse_args([*options, "--max-invalid", "0.4"]))
+    assert read_table(tmp_path / "collection.parquet", DOCUMENTS).to_pylist() == [
+        {"docno": "D1", "url": "http://a.org/1", "title": "Title one", "body": "Body one"},
+        {"docno": "D2", "url": "http://a.org/2", "title": "Title two", "body": "Body two"},
+        {"docno": "D3", "url": "http://a.org/3", "title": "", "body": ""},
+        {"docno": "D4", "url": "http://a.org/4", "title": "Title four", "body": "Body four"},
+    ]
+    assert any("line 6 left out: a docno that was there before" in message for message in caplog.messages)
+    with pytest.raises(UserError, match="2 of 6 lines are invalid"):
+        read_msmarco_collection.main(read_msmarco_collection.parser().parse_args(options))
 
 
 def test_windows_line_ends_are_no_part_of_the_text(tmp_path):

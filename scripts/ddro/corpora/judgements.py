@@ -60,7 +60,7 @@ def find_own_documents(corpus: Path, queries: Sequence[tuple[str, str]]) -> list
     texts = {qid: text.split() for qid, text in queries}
     wanted = pa.array(texts, pa.string())
     found = []
-    for batch in open_in_parts(corpus).iter_batches(columns=["docno", "title", "body"]):
+    for batch in open_in_parts(corpus).iter_batches(1024, columns=["docno", "title", "body"]):
         for row in batch.filter(pc.is_in(batch["docno"], value_set=wanted)).to_pylist():
             title, body = row["title"].split(), row["body"].split()
             if texts[row["docno"]] in (title, body, title + body):

@@ -14,7 +14,10 @@ def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--corpus", type=Path, required=True, help="the corpus (Parquet)")
     options.add_argument(
-        "--text", choices=("title_body", "body"), default="title_body", help="what is indexed (default: title_body)"
+        "--text",
+        choices=("title_body", "body", "content"),
+        default="title_body",
+        help="what is indexed; content: the body without its abstract, of Natural Questions (default: title_body)",
     )
     options.add_argument("--pseudo-queries", type=Path, help="expand each document with these (Parquet)")
     options.add_argument("--threads", type=int, default=1, help="threads that index (default: 1)")
@@ -32,17 +35,22 @@ def main(arguments: argparse.Namespace) -> None:
 
     if arguments.threads < 1:
         raise UserError(f"--threads {arguments.threads}: must be 1 or more.")
-    total = corpus_file(arguments.corpus).metadata.num_rows
+    corpus = corpus_file(arguments.corpus)
+    if arguments.text == "content" and tables.CONTENT_START.name not in corpus.schema_arrow.names:
+        raise UserError(
+            f"{arguments.corpus}: no column {tables.CONTENT_START.name}, so nothing tells abstract and content apart. "
+            "Write body or title_body as bm25.text (--text)."
+        )
+    total = corpus.metadata.num_rows
     read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])  # unique, or an error
 
     def documents() -> Iterator[tuple[str, str]]:
         if arguments.pseudo_queries is None:
             for document in corpus_documents(arguments.corpus):
-                yield document["docno"], contents(document["title"], document["body"], arguments.text)
+                yield document["docno"], contents(document, arguments.text)
             return
         for document, queries in with_queries(arguments.pseudo_queries, arguments.corpus):
-            body = "\n".join([document["body"], *queries])
-            yield document["docno"], contents(document["title"], body, arguments.text)
+            yield document["docno"], "\n".join([contents(document, arguments.text), *queries])
 
     with write_whole(arguments.output) as folder:
         folder.mkdir()

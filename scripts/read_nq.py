@@ -32,11 +32,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     from ddro.core.files import row_writer
-    from ddro.core.tables import DOCUMENTS
+    from ddro.core.tables import CONTENT_START, DOCUMENTS
 
     collection = Collection(arguments.max_invalid)
     kept: set[str] = set()
-    with row_writer(arguments.output / "documents.parquet", DOCUMENTS) as add:
+    with row_writer(arguments.output / "documents.parquet", DOCUMENTS.append(CONTENT_START)) as add:
         for kind, path in (("train", arguments.train), ("dev", arguments.dev)):
             for example in read_examples(collection, path):
                 docno = page_docno(example, arguments.by)
@@ -45,9 +45,10 @@ def main(arguments: argparse.Namespace) -> None:
                         collection.left_out["dev queries whose page is no training query's"] += 1
                         continue
                     kept.add(docno)
-                    text = page_text(example.page)
+                    text, start = page_text(example.page)
                     collection.noted["documents with an empty body"] += not text
-                    add({"docno": docno, "url": example.url, "title": example.title, "body": text})
+                    document = {"docno": docno, "url": example.url, "title": example.title, "body": text}
+                    add({**document, "content_start": start})
                 else:
                     collection.left_out[f"pages whose {arguments.by} was there before"] += 1
                 collection.queries[example.qid] = (example.question, kind)

@@ -26,11 +26,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     from ddro.core.files import row_writer
-    from ddro.core.tables import DOCUMENTS
+    from ddro.core.tables import CONTENT_START, DOCUMENTS
 
     collection, pages = Collection(arguments.max_invalid), Pages()
     lines = collection.lines(arguments.documents)
-    with row_writer(arguments.output / "documents.parquet", DOCUMENTS) as add:
+    with row_writer(arguments.output / "documents.parquet", DOCUMENTS.append(CONTENT_START)) as add:
         for line in lines:
             if lines.number == 1 and line.lstrip().startswith("["):
                 raise UserError(

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log, progress
@@ -45,9 +46,13 @@ def main(arguments: argparse.Namespace) -> None:
             "Raise corpus.top_k, judge more documents, or keep all of them (keep: all, in the data set's entry)."
         )
 
+    of_documents, of_corpus = tables.DOCUMENTS, tables.CORPUS
+    if tables.CONTENT_START.name in pq.read_schema(arguments.documents).names:
+        of_documents, of_corpus = (schema.append(tables.CONTENT_START) for schema in (of_documents, of_corpus))
+
     def with_counts():
         for part in progress(
-            read_batches(arguments.documents, tables.DOCUMENTS),
+            read_batches(arguments.documents, of_documents),
             description="order the documents",
             unit="k",
             total=-(-len(docnos) // 1024),
@@ -56,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
             yield part.append_column("judged_queries", pa.array(counts, pa.int32()))
 
     rank = {docno: number for number, docno in enumerate(kept)}
-    write_in_order(with_counts(), "docno", rank, arguments.output, tables.CORPUS)
+    write_in_order(with_counts(), "docno", rank, arguments.output, of_corpus)
     log.info(
         "kept %d of %d documents; %d to %d judged queries each",
         len(kept),

@@ -12,6 +12,9 @@ from ddro.core.command import UserError
 VARIANT = ("by", "dev_queries")
 """Keys that an entry with `like` may change: only Natural Questions has variants."""
 
+READERS_OF_CONTENT = ("nq", "nq_ddro")
+"""Readers that tell where a page's content begins (`ddro.core.tables.CONTENT_START`)."""
+
 DEFAULTS = {"files": [], "keep": "all", "max_invalid": 0.001, "training": "queries"}
 
 

@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ddro.config.catalogue import known_dataset, load_datasets
+from ddro.config.catalogue import READERS_OF_CONTENT, known_dataset, load_datasets
 from ddro.config.schema import Settings, did_you_mean, fill_defaults, problems, read_yaml, show
 from ddro.core.command import UserError
 
@@ -78,6 +78,13 @@ def load_experiments(config: Mapping[str, Any], source: str, root: Path) -> list
         "writes queries already."
         for experiment in experiments
         if datasets[experiment.dataset]["training"] == "pseudo" and experiment.settings["doc2query"]["epochs"]
+    )
+    _raise(
+        f"{source}: recipe {experiment.recipe} for {experiment.dataset}: bm25.text is content, but nothing tells "
+        "abstract and content of these documents apart. Write body or title_body."
+        for experiment in experiments
+        if experiment.settings["bm25"]["text"] == "content"
+        and datasets[experiment.dataset]["reader"] not in READERS_OF_CONTENT
     )
     _raise(f"{source}: {problem}" for problem in disagreements(experiments))
     return experiments

@@ -3,6 +3,10 @@
 import pyarrow as pa
 
 DOCUMENTS = pa.schema({"docno": pa.string(), "url": pa.string(), "title": pa.string(), "body": pa.string()})
+CONTENT_START = pa.field("content_start", pa.int32())
+"""A further column of documents and corpus, only where a page has an abstract (Natural Questions): the characters of
+the body before its content."""
+
 CORPUS = DOCUMENTS.append(pa.field("judged_queries", pa.int32()))
 """Sorted by judged_queries (descending), then docno: row i is document i of every array that follows."""
 

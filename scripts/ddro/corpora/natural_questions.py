@@ -60,18 +60,27 @@ def parse_example(record: Mapping[str, Any]) -> Example:
     )
 
 
-def page_text(page: str) -> str:
+def page_text(page: str) -> tuple[str, int]:
     """The abstract of a page, its first paragraph with words, then the rest of what follows its heading; no HTML tags.
 
     The order matters, for models read no more than the beginning, and there many pages have a table.
+
+    Returns:
+        The text, and where in it the rest begins, which is the page's content: 0 where there is no abstract.
     """
     heading = HEADING.search(page)
     body = page[heading.end() :] if heading else page
     for paragraph in PARAGRAPH.finditer(body):
         if abstract := without_tags(paragraph.group(1)):
             rest = without_tags(body[: paragraph.start()] + " " + body[paragraph.end() :])
-            return f"{abstract} {rest}".rstrip()
-    return without_tags(body)
+            return with_content_start(abstract, rest)
+    return without_tags(body), 0
+
+
+def with_content_start(abstract: str, content: str) -> tuple[str, int]:
+    """A body, the abstract and the content with a blank between, and where in it the content begins."""
+    body = " ".join(filter(None, (abstract, content)))
+    return body, len(body) - len(content)
 
 
 def title_key(title: str) -> str:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ddro.core.command import UserError
 from ddro.core.lines import SourceLines, cant_be_kept, identifier_of
-from ddro.corpora.natural_questions import title_key, without_tags
+from ddro.corpora.natural_questions import title_key, with_content_start, without_tags
 
 COLUMNS = (
     "query",
@@ -42,8 +42,10 @@ class Question(NamedTuple):
     url: str
 
 
-def parse_document(record: Mapping[str, Any]) -> dict[str, str]:
-    """Read one record of nq_merged.json as a row of `tables.DOCUMENTS`; the body is the abstract, then the rest.
+def parse_document(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Read one record of nq_merged.json as a row of `tables.DOCUMENTS`; the body is the abstract, then the content.
+
+    It has `tables.CONTENT_START`, too.
 
     Raises:
         ValueError: what the record lacks.
@@ -54,15 +56,16 @@ def parse_document(record: Mapping[str, Any]) -> dict[str, str]:
     texts = {name: record.get(name) or "" for name in ("document_url", "title", "abstract", "content")}
     if wrong := [name for name, text in texts.items() if not isinstance(text, str)]:
         raise ValueError(f"{wrong[0]} is no text")
+    body, content_start = with_content_start(*(without_tags(texts[name]) for name in ("abstract", "content")))
     document = {
         "docno": docno.strip(),
         "url": html.unescape(texts["document_url"]),
         "title": without_tags(texts["title"]),
-        "body": without_tags(f"{texts['abstract']} {texts['content']}"),
+        "body": body,
     }
     if reason := cant_be_kept(*document.values()):
         raise ValueError(reason)
-    return document
+    return {**document, "content_start": content_start}
 
 
 def read_questions(lines: SourceLines) -> Iterator[Question | None]:

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from ddro.core.command import UserError
 from ddro.core.files import check_table, open_in_parts, write_whole
 from ddro.core.lines import SourceLines, identifier_of, record_of, unquoted
-from ddro.core.tables import DOCUMENTS, PSEUDO_QUERIES
+from ddro.core.tables import CONTENT_START, DOCUMENTS, PSEUDO_QUERIES
 
 BLOCK = 1024
 """Documents that are sorted by length, seeded and saved together. A shard is a run of blocks, so that its number and a
@@ -46,8 +46,10 @@ def corpus_blocks(path: Path, blocks: range) -> Iterator[tuple[int, list[dict[st
 
 
 def corpus_documents(path: Path) -> Iterator[dict[str, Any]]:
-    """Docno, title and body of one document after the other."""
-    for batch in corpus_file(path).iter_batches(BLOCK, columns=["docno", "title", "body"]):
+    """Docno, title and body of one document after the other, and `CONTENT_START` where the corpus has it."""
+    corpus = corpus_file(path)
+    columns = {"docno", "title", "body", CONTENT_START.name}.intersection(corpus.schema_arrow.names)
+    for batch in corpus.iter_batches(BLOCK, columns=sorted(columns)):
         yield from batch.to_pylist()
 
 

@@ -14,7 +14,7 @@ import json
 import os
 import re
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,14 @@ VECTOR_MODULE = "jdk.incubator.vector"
 DOCUMENTS_A_CALL = 500
 
 
-def contents(title: str, body: str, text: str = "title_body") -> str:
-    """The text that is indexed of a document: its ``title_body``, or its ``body`` alone."""
+def contents(document: Mapping[str, Any], text: str = "title_body") -> str:
+    """The text that is indexed of a document (title, body): its ``title_body``, its ``body`` alone, or its ``content``.
+
+    The content, a page's body without its abstract, needs `ddro.core.tables.CONTENT_START`.
+    """
+    title, body = document["title"], document["body"]
+    if text == "content":
+        return body[document["content_start"] :]
     return f"{title}\n{body}" if text == "title_body" else body
 
 

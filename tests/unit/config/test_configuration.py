@@ -368,6 +368,18 @@ def test_contradictions(recipe, message):
     assert str(caught.value) == f"config/config.yaml: recipe mine for awscli/pq: {message}"
 
 
+def test_only_natural_questions_have_a_content_beside_an_abstract():
+    for dataset in ("nq", "nq_by_id", "nq_ddro"):
+        for recipe in ("paper", "authors_code"):
+            assert settings_of(dataset, "tu", recipe)["bm25"]["text"] == "content"
+    with pytest.raises(UserError) as caught:
+        load(DEMO | {"recipe": "mine"}, mine={"extends": "demo", "bm25": {"text": "content"}})
+    assert str(caught.value) == (
+        "config/config.yaml: recipe mine for awscli: bm25.text is content, but nothing tells abstract and content of "
+        "these documents apart. Write body or title_body."
+    )
+
+
 def test_quantisation_that_is_not_used_may_contradict_itself():
     settings = settings_of("awscli", "tu", "mine", mine={"extends": "demo", "pq": {"subspaces": 7}})
     assert settings["pq"]["subspaces"] == 7

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ddro.core.tables import CORPUS, DOCUMENTS, QRELS, QUERIES, RAW_QUERIES
+from ddro.core.tables import CONTENT_START, CORPUS, DOCUMENTS, QRELS, QUERIES, RAW_QUERIES
 
 SHARES = [
     "--test-share=0.2",
@@ -88,6 +88,18 @@ def test_the_corpus_is_sampled(root, collection):
     collection.qrels[-1]["relevance"] = 1
     assert "kept 2 of 3 documents" in sample(root, collection, top_k=2).stderr  # of three judged ones
     assert len(pq.read_table(collection.folder / "corpus.parquet")) == 2
+
+
+def test_where_the_content_begins_stays_known(root, collection):
+    options = collection.write()
+    for start_of, document in enumerate(collection.documents):
+        document["content_start"] = start_of
+    schema = DOCUMENTS.append(CONTENT_START)
+    pq.write_table(pa.Table.from_pylist(collection.documents, schema), collection.folder / "documents.parquet")
+    finished = start(root, "sample_corpus.py", *options, "--top-k=2", "--output", collection.folder / "corpus.parquet")
+    assert finished.returncode == 0, finished.stderr
+    corpus = pq.read_table(collection.folder / "corpus.parquet")
+    assert corpus.schema == CORPUS.append(CONTENT_START) and corpus["content_start"].to_pylist() == [0, 1]
 
 
 def test_a_single_document_is_refused_before_any_work(root, collection):

@@ -1,12 +1,13 @@
 import gzip
 import json
 
+import pyarrow as pa
 import pytest
 
 import read_nq
 from ddro.core.command import UserError
 from ddro.core.files import read_json, read_table
-from ddro.core.tables import DOCUMENTS, QRELS, RAW_QUERIES
+from ddro.core.tables import CONTENT_START, DOCUMENTS, QRELS, RAW_QUERIES
 from ddro.corpora.natural_questions import Example, page_docno, page_text, parse_example, title_key
 
 
@@ -43,22 +44,23 @@ def test_a_training_record():
     record = train(-5, " who  is it ", "Lost ( TV series )", '<Table> <Td_colspan="2"> a < b </Td> </Table>')
     example = parse_example(record)
     assert example == Example("-5", "who is it", URL, "Lost ( TV series )", record["document_text"])
-    assert page_text(example.page) == "a < b"
+    assert page_text(example.page) == ("a < b", 0)
     assert parse_example({**record, "document_text": "Lost - Wikipedia no heading"}).title == "Lost"
 
 
 def test_a_development_record():
     example = parse_example(dev(7, "q", "Lost (TV series)"))
     assert example == Example("7", "q", URL, "Lost (TV series)", "<H1> Heading </H1> words")
-    assert page_text(example.page) == "words"
+    assert page_text(example.page) == ("words", 0)
     assert parse_example(dev(0, "q", "Lost")).qid == "0"
 
 
 def test_the_abstract_comes_first():
     page = "x <H1> T </H1> <Table> a table </Table> <P> </P> <P> An <b> abstract </b> </P> <H2> More </H2> <P> y </P>"
-    assert page_text(page) == "An abstract a table More y"
-    assert page_text("no <i> heading </i> at all") == "no heading at all"
-    assert page_text("<H1> T </H1>") == ""
+    assert page_text(page) == ("An abstract a table More y", len("An abstract "))
+    assert page_text("<H1> T </H1> <P> An abstract </P>") == ("An abstract", len("An abstract"))
+    assert page_text("no <i> heading </i> at all") == ("no heading at all", 0)
+    assert page_text("<H1> T </H1>") == ("", 0)
 
 
 @pytest.mark.parametrize(
@@ -115,6 +117,8 @@ def test_each_question_with_its_page_and_each_title_once(tmp_path):
     assert [row["docno"] for row in documents] == [lost, other, new]
     assert documents[0]["title"] == "Lost ( TV )"
     assert documents[0]["body"].endswith("first")
+    starts = read_table(tmp_path / "raw/documents.parquet", pa.schema([CONTENT_START]))
+    assert starts["content_start"].to_pylist() == [0, len("Some text ."), 0]
     assert [tuple(row.values()) for row in queries] == [
         ("1", "who", "train"),
         ("2", "what", "train"),

@@ -4,13 +4,14 @@ import gzip
 import json
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 import read_nq_ddro
 from ddro.core.command import UserError
 from ddro.core.files import read_json, read_table
 from ddro.core.lines import SourceLines
-from ddro.core.tables import DOCUMENTS, QRELS, RAW_QUERIES
+from ddro.core.tables import CONTENT_START, DOCUMENTS, QRELS, RAW_QUERIES
 from ddro.corpora import nq_ddro
 from ddro.corpora.nq_ddro import COLUMNS, Pages, Question, parse_document, read_questions
 from ddro.docids.text_format import docids_of, read_docid_table
@@ -56,6 +57,10 @@ def test_documents_have_the_authors_docnos_and_questions_find_them_by_id_title_o
     assert documents == [
         (lost, url.format(lost), "lost ( tv series )", 'About lost ( tv series ) . He said "so" and " more " and more'),
         ("42", url.format(42), "other", "About other ."),
+    ]
+    assert read_table(tmp_path / "raw/documents.parquet", pa.schema([CONTENT_START]))["content_start"].to_pylist() == [
+        len("About lost ( tv series ) . "),
+        len("About other ."),
     ]
     assert queries == [
         ("0", "what is lost", "train"),

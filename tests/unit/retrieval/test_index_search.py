@@ -12,7 +12,7 @@ import index_bm25
 import search_bm25
 from ddro.core.command import UserError
 from ddro.core.files import read_table, write_table
-from ddro.core.tables import CORPUS, OWN_DOCUMENTS, PSEUDO_QUERIES, QUERIES, RUN
+from ddro.core.tables import CONTENT_START, CORPUS, OWN_DOCUMENTS, PSEUDO_QUERIES, QUERIES, RUN
 from ddro.retrieval.bm25 import Searcher
 
 # Five documents of 3, 5, 2, 2 and 2 terms, 2.8 on average. d5 stands before d4, whose text is the same.
@@ -168,6 +168,25 @@ def test_documents_expanded_with_their_pseudo_queries(tmp_path, root):
     idf = np.log(1 + (2 - 1 + 0.5) / (1 + 0.5))
     assert found["beta"]["d1"] == pytest.approx(idf * 2 / (2 + 0.9 * (1 - 0.4 + 0.4 * 6 / 4)), rel=1e-6)
     assert found["delta"]["d2"] == pytest.approx(idf * 1 / (1 + 0.9 * (1 - 0.4 + 0.4 * 2 / 4)), rel=1e-6)
+
+
+def test_the_content_alone_is_indexed_where_the_corpus_tells_it_from_the_abstract(tmp_path, caplog):
+    caplog.set_level("INFO", logger="ddro")
+    schema = CORPUS.append(CONTENT_START)
+    rows = [("d1", "alpha", "beta gamma", 5), ("d2", "", "delta", 5), ("d3", "", "beta", 0)]
+    columns = list(zip(*[(docno, "", title, body, 1, start) for docno, title, body, start in rows], strict=True))
+    write_table(pa.table(list(map(list, columns)), schema=schema), tmp_path / "corpus.parquet", schema)
+    options = [f"--corpus={tmp_path}/corpus.parquet", f"--output={tmp_path}/index", "--text=content"]
+    index_bm25.main(index_bm25.parser().parse_args(options))
+    assert "left out: 1 documents without any text; no query can find them" in caplog.messages  # d2 is its abstract
+    searcher = Searcher(tmp_path / "index", k1=0.9, b=0.4)
+    found = {query: searcher.search(query, 10)[0] for query in ("alpha", "beta", "gamma", "delta")}
+    docnos = {query: searcher.docnos.take(pa.array(numbers)).to_pylist() for query, numbers in found.items()}
+    assert docnos == {"alpha": [], "beta": ["d3"], "gamma": ["d1"], "delta": []}
+
+    write_corpus(tmp_path / "corpus.parquet", DOCUMENTS)
+    with pytest.raises(UserError, match="corpus.parquet: no column content_start, so nothing tells .* Write body or"):
+        index_bm25.main(index_bm25.parser().parse_args(options))
 
 
 def test_an_empty_corpus_or_one_without_text_is_named_and_leaves_no_index(tmp_path, root):

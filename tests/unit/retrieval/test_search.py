@@ -36,7 +36,7 @@ def results(tmp_path_factory):
     folder = tmp_path_factory.mktemp("results")
     write_json({"awscli/pq/tiny": SETTINGS}, folder / "settings.json")
     write_table(table(CORPUS, *((*document, 1) for document in DOCUMENTS)), folder / "awscli/corpus.parquet", CORPUS)
-    texts = ((docno, contents(title, body)) for docno, _, title, body in DOCUMENTS)
+    texts = ((docno, contents({"title": title, "body": body})) for docno, _, title, body in DOCUMENTS)
     build_index(texts, folder / "awscli/bm25/index", threads=1)
     sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "layers": 1, "decoder_layers": 1, "heads": 2}
     for seed, name in enumerate(SETTINGS["models"].values()):

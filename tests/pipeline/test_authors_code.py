@@ -8,7 +8,9 @@ import os
 import re
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
+import torch
 import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast, T5Tokenizer
@@ -16,8 +18,10 @@ from transformers import PreTrainedTokenizerFast, T5Tokenizer
 from ddro.core import tables
 from ddro.core.files import read_table
 from ddro.models.t5 import initialise_t5, load, save_whole
+from ddro.retrieval.runs import read_run
 from project import ROOT, copy_of_project, snakemake
 
+QUERY = pa.schema([tables.QUERIES.field(name) for name in ("qid", "text")])
 T5 = os.environ.get("DDRO_T5_TOKENIZER")
 SMALLER = {
     "extends": "authors_code",
@@ -41,8 +45,16 @@ SMALLER = {
     "ddro": {"epochs": 1, "warmup_steps": 1, "validation_queries": None},
     "decoding": {"beams": 20},
     "evaluation": {"resamples": 100},
+    # The first two stages run with PQ alone, and TU has fewer pairs, for time.
+    "overrides": {
+        "tu": {
+            "sft": {"stages": {"pretrain": {"epochs": 0}, "search_pretrain": {"epochs": 0}}},
+            "negatives": {"per_query": 15},
+            "decoding": {"beams": 10},
+        }
+    },
 }
-EXPERIMENT = "results/awscli/pq/theirs"
+EXPERIMENT, OF_TU = "results/awscli/pq/theirs", "results/awscli/tu/theirs"
 TU = "results/awscli/tu/docids.parquet"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -62,7 +74,7 @@ def small_tokenizer():
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory) -> Path:
-    """A copy of the project in which the slice has run with PQ docids, and TU docids are there."""
+    """A copy of the project in which the slice has run with PQ and TU docids."""
     folder = copy_of_project(tmp_path_factory.mktemp("authors_code"))
     tokenizer = T5Tokenizer.from_pretrained(T5) if T5 else small_tokenizer()
     size = len(tokenizer) + 28 * bool(T5)
@@ -70,14 +82,15 @@ def project(tmp_path_factory) -> Path:
     save_whole(initialise_t5(size, **sizes, seed=0), tokenizer, folder / "model")
     entries = [{"dataset": "awscli", "docid": docid, "recipe": "theirs"} for docid in ("pq", "tu")]
     (folder / "theirs.json").write_text(json.dumps({"experiments": entries, "recipes": {"theirs": SMALLER}}))
-    wanted = [f"{EXPERIMENT}/metrics/{system}.test.json" for system in ("sft", "ddro")]
-    snakemake(folder, *wanted, TU, config="theirs.json")
+    wanted = [f"{of}/metrics/{system}.test.json" for of in (EXPERIMENT, OF_TU) for system in ("sft", "ddro")]
+    snakemake(folder, *wanted, config="theirs.json")
     return folder
 
 
-def test_both_systems_are_measured(project):
+@pytest.mark.parametrize("experiment", [EXPERIMENT, OF_TU])
+def test_both_systems_are_measured(project, experiment):
     for system in ("sft", "ddro"):
-        metrics = json.loads((project / EXPERIMENT / f"metrics/{system}.test.json").read_text())
+        metrics = json.loads((project / experiment / f"metrics/{system}.test.json").read_text())
         assert 0 <= metrics["groups"]["all"]["MRR@10"] <= 1
 
 
@@ -97,6 +110,25 @@ def test_tu_docids_are_of_the_authors_rule(project):
     assert {docid[-1] for docid in docids} == {1} and max(map(len, docids)) <= 99
     report = json.loads((project / "results/awscli/tu/docid_report.json").read_text())
     assert report["made_of"] == {"the URL's path and domain, for the path is semantically rich": 80}
+
+
+def test_a_tu_docid_scores_its_mean_log_probability(project):
+    """As generate divides it by default; computed here by transformers alone, of each docid of a ranking."""
+    model, tokenizer = load(project / OF_TU / "ddro")
+    assert model.config.tie_word_embeddings
+    model.eval()
+    docids = dict(zip(*read_table(project / TU, tables.DOCIDS).to_pydict().values(), strict=True))
+    queries = dict(
+        zip(*read_table(project / "results/awscli/queries.parquet", QUERY).to_pydict().values(), strict=True)
+    )
+    run = read_run(project / OF_TU / "runs/ddro.test.trec.gz").to_pandas()
+    ranking = run[run["qid"] == run["qid"].min()]
+    assert len(ranking) == 10 and len({len(docids[docno]) for docno in ranking["docno"]}) > 1
+    text = tokenizer(queries[ranking["qid"].iloc[0]], truncation=True, max_length=64, return_tensors="pt")
+    with torch.no_grad():
+        means = [-float(model(**text, labels=torch.tensor([docids[docno]])).loss) for docno in ranking["docno"]]
+    assert ranking["score"].tolist() == pytest.approx(means, abs=1e-4)
+    assert means == sorted(means, reverse=True)
 
 
 def test_instances_are_those_of_the_recipe(project):

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from ddro.core.command import UserError, call_main, log
 
+LONGEST_TEXT = 100
+"""Tokens that the model reads with --rule generated, the end token among them, as in the authors' code."""
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -26,9 +29,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--embeddings", type=Path, help="pq, rq: folder of the document vectors")
     options.add_argument(
         "--rule",
-        choices=("ours", "authors", "authors_2025", "ultron"),
+        choices=("ours", "authors", "authors_2025", "ultron", "generated"),
         default="ours",
-        help="tu: what a docid is made of (default: ours)",
+        help="tu: what a docid is made of; generated: what the model writes for it (default: ours)",
     )
     options.add_argument("--max-tokens", type=int, default=99, help="tu: tokens before the end token (default: 99)")
     options.add_argument("--table", type=Path, help="take the docids of this table, [docno]<TAB>token,token,...")
@@ -137,11 +140,35 @@ def docids_of_scheme(arguments: argparse.Namespace, corpus: "pa.Table", vocabula
     if arguments.scheme == "tu":
         if arguments.max_tokens < 1:
             raise UserError(f"--max-tokens is {arguments.max_tokens}; it must be at least 1.")
-        tokenizer = load_tokenizer(arguments.model)
         return schemes.docids_of_titles_and_urls(
-            docnos, urls, titles, tokenizer, vocabulary_size, rule=arguments.rule, max_tokens=arguments.max_tokens
+            docnos,
+            urls,
+            titles,
+            load_tokenizer(arguments.model),
+            vocabulary_size,
+            rule=arguments.rule,
+            max_tokens=arguments.max_tokens,
+            write=docid_writer(arguments.model, arguments.max_tokens) if arguments.rule == "generated" else None,
         )
     return schemes.docids_of_codes(*read_codebook_and_vectors(arguments, len(docnos)), vocabulary_size)
+
+
+def docid_writer(folder: Path, max_tokens: int):
+    """A function that lets the model write at most so many tokens for each text; on a GPU, if there is one."""
+    from functools import partial
+
+    import torch
+
+    from ddro.models.frozen_encoder import FrozenEncoderT5
+    from ddro.models.greedy import write_greedily
+    from ddro.models.t5 import be_quiet, load
+
+    be_quiet()
+    model, tokenizer = load(folder)
+    if isinstance(model, FrozenEncoderT5):
+        raise UserError(f"{folder}: its decoder has no words, so it can't write docids (--rule generated).")
+    model.eval().to("cuda" if torch.cuda.is_available() else "cpu")
+    return partial(write_greedily, model, tokenizer, max_input_tokens=LONGEST_TEXT, max_tokens=max_tokens)
 
 
 def read_codebook_and_vectors(arguments: argparse.Namespace, documents: int):

@@ -11,14 +11,19 @@ from ddro.core.files import read_table
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--docids", type=Path, required=True, help="the docid of each document (Parquet)")
+    options.add_argument(
+        "--padding", type=int, help="pad docids with 0 to so many tokens, in place of the end token (default: don't)"
+    )
     options.add_argument("--output", type=Path, required=True, help="the trie (safetensors)")
     return options
 
 
 def main(arguments: argparse.Namespace) -> None:
+    from ddro.docids.tokens import with_padding
     from ddro.docids.trie import DocidTrie
 
-    trie = DocidTrie.build(read_table(arguments.docids, tables.DOCIDS, ["docno"])["tokens"])
+    docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])["tokens"]
+    trie = DocidTrie.build(with_padding(docids, arguments.padding) if arguments.padding else docids)
     trie.save(arguments.output)
     log.info(
         "%d docids of %d documents, %d to %d tokens long; they stand alone after %d tokens at most; %.1f MiB",

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
         "--length-penalty", type=float, required=True, help="a docid's score is divided by length^this: 0 or 1"
     )
     options.add_argument("--max-query-tokens", type=int, required=True, help="a query is cut to this length")
+    options.add_argument("--padding", type=int, help="tokens that docids are padded to (default: none)")
     options.add_argument("--push", metavar="OWNER/MODEL", help="upload to this repository of the hub, too")
     options.add_argument("--output", type=Path, required=True, help="folder that is made")
     return options
@@ -55,6 +56,7 @@ def main(arguments: argparse.Namespace) -> None:
         (folder / "tests.jsonl").write_text("".join(test_lines(qrels, input_ids, docids.to_pylist())), encoding="utf-8")
         decoding = {"beams": arguments.beams, "length_penalty": arguments.length_penalty}
         decoding["max_query_tokens"] = arguments.max_query_tokens
+        decoding["padding"] = arguments.padding
         decoding["tied_head"] = bool(model.config.tie_word_embeddings)
         decoding["frozen_encoder"] = model.config.model_type == "frozen_encoder"
         decoding["lower_case"] = bool(tokenizer.init_kwargs.get(LOWER_CASE))

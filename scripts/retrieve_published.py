@@ -31,6 +31,11 @@ def parser() -> argparse.ArgumentParser:
         "--leading-zero", action=argparse.BooleanOptionalAction, default=False, help="whether docids begin with a 0"
     )
     options.add_argument(
+        "--padding",
+        type=int,
+        help="pad docids with 0 to so many tokens, in place of the end token; padding counts (default: don't)",
+    )
+    options.add_argument(
         "--probe-lines",
         type=int,
         default=200,
@@ -65,6 +70,7 @@ def main(arguments: argparse.Namespace) -> None:
         gold_docid,
         has_own_head,
         mismatches,
+        padded,
         read_docids,
         read_test_set,
         weight_shapes,
@@ -116,6 +122,8 @@ def main(arguments: argparse.Namespace) -> None:
     as_read = dict.fromkeys(  # a document may have several docids
         (docno, reading.docid(docid, closed)) for docno, of_document in docids.items() for docid in of_document
     )
+    if arguments.padding:
+        as_read = dict.fromkeys((docno, padded(docid, arguments.padding, docno)) for docno, docid in as_read)
     check_no_prefix(as_read, arguments.docids)
     qids = [str(number) for number in range(1, len(tests) + 1)]
     table, _ = rank_in_batches(

@@ -153,10 +153,12 @@ rule build_trie:
         "../../envs/training.yaml"
     params:
         **script("build_trie"),
+        settings=recipe_options("docids.padding"),
     message:
         "{wildcards.dataset}/{wildcards.docid}: building the trie of the docids"
     shell:
-        "python {params.script} --docids {input.docids} --output {output.result} --cost {output.cost} 2>&1 | tee {log}"
+        "python {params.script} --docids {input.docids} {params.settings} --output {output.result}"
+        " --cost {output.cost} 2>&1 | tee {log}"
 
 
 rule plot_docids:

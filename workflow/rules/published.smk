@@ -52,7 +52,7 @@ rule retrieve_published:
     params:
         **script("retrieve_published"),
         settings=lambda wildcards: shlex.join(
-            options(CHECKPOINTS[wildcards.checkpoint], ("beams", "tied_head", *READING))
+            options(CHECKPOINTS[wildcards.checkpoint], ("beams", "tied_head", *READING, "padding"))
         ),
         folder=subpath(output.run, parent=True),
     message:

@@ -219,7 +219,9 @@ rule export_model:
         "../../envs/training.yaml"
     params:
         **script("export_model"),
-        settings=recipe_options("decoding.beams", "decoding.length_penalty", "decoding.max_query_tokens"),
+        settings=recipe_options(
+            "decoding.beams", "decoding.length_penalty", "decoding.max_query_tokens", "docids.padding"
+        ),
         recipe=lambda wildcards: json.dumps(experiment_of(wildcards).settings, sort_keys=True),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: exporting {wildcards.system}"

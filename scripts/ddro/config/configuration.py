@@ -212,6 +212,23 @@ def contradictions(experiment: Experiment) -> Iterator[str]:
             f"doc2query.source is base, but the model on {model['source']} writes docids alone, no queries. Write "
             "scratch, or a model that writes queries."
         )
+    if (
+        experiment.docid == "tu"
+        and settings["tu"]["rule"] == "generated"
+        and (frozen or model["source"] == "scratch")
+        and settings["docids"]["table"] is None
+    ):
+        yield (
+            f"tu.rule is generated, but the model of model.source {model['source']} has learned no language, so "
+            "it writes no docids. Write another rule, or name a pretrained T5."
+        )
+    if (padding := settings["docids"]["padding"]) is not None and experiment.docid != "tu":
+        yield f"docids.padding is {padding}, but only docids of words (tu) are padded. Write null."
+    if padding is not None and experiment.docid == "tu" and padding < settings["tu"]["max_tokens"]:
+        yield (
+            f"docids.padding is {padding}, less than tu.max_tokens {settings['tu']['max_tokens']}. Write as many or "
+            "more."
+        )
     if (model := settings["embedding"])["model"].startswith("package:") and model["revision"] is not None:
         yield f"embedding.revision has no meaning with embedding.model {model['model']}. Write null."
 

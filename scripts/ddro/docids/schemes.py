@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from pathlib import Path
@@ -13,14 +13,14 @@ import numpy as np
 
 from ddro.core.command import UserError, log, progress
 from ddro.docids.text_format import Entry, docids_of
-from ddro.docids.title_url import docid_text, docid_tokens
-from ddro.docids.tokens import atomic_tokens, code_tokens, code_usage, with_tokens_of_its_own
+from ddro.docids.title_url import closed, docid_text, docid_tokens
+from ddro.docids.tokens import END, atomic_tokens, code_tokens, code_usage, with_tokens_of_its_own
 
 if TYPE_CHECKING:  # they take seconds to import
     import faiss
     from transformers import PreTrainedTokenizerBase
 
-END, FIRST_WORD = 1, 2  # T5's padding is 0
+FIRST_WORD = 2  # behind padding and end token
 
 
 @dataclass
@@ -82,13 +82,20 @@ def docids_of_titles_and_urls(
     *,
     rule: str,
     max_tokens: int,
+    write: Callable[[Sequence[str]], Sequence[Sequence[int]]] | None = None,
 ) -> Docids:
-    """Docids of the scheme tu by one of its rules (`title_url.docid_text`); logs what they are made of."""
+    """Docids of the scheme tu by one of its rules (`title_url.docid_text`); logs what they are made of.
+
+    With ``write`` a docid is not the tokens of its text, but what that function writes for it.
+    """
     texts, made_of = zip(*map(docid_text, docnos, urls, titles, repeat(rule)), strict=True)
     counts = dict(Counter(made_of).most_common())
     for source, count in counts.items():
         log.info("%d docids are made of %s", count, source)
-    tokens = docid_tokens(texts, tokenizer, max_tokens)
+    if write:
+        tokens = (closed(written, tokenizer, max_tokens) for written in write(texts))
+    else:
+        tokens = docid_tokens(texts, tokenizer, max_tokens)
     docids = list(progress(tokens, description="tokenise", unit="docids", total=len(texts)))
     cut = sum(len(docid) > max_tokens for docid in docids)
     unknown = sum(tokenizer.unk_token_id in docid for docid in docids)

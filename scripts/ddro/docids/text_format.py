@@ -14,11 +14,9 @@ from typing import NamedTuple
 from ddro.core.command import UserError, log
 from ddro.core.files import write_whole
 from ddro.core.lines import SourceLines
-from ddro.docids.tokens import Docid
+from ddro.docids.tokens import END, PADDING, Docid
 
 LINE = re.compile(r"\s*([^\t]*\S)\s*\t\s*([0-9]{1,9}(?:\s*,\s*[0-9]{1,9})*)\s*")
-PADDING, END = 0, 1
-"""T5's own."""
 
 
 class Entry(NamedTuple):

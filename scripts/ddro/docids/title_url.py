@@ -1,4 +1,4 @@
-"""Docids of the scheme TU: words of the title or of the URL, by one of four rules (docs/method.md)."""
+"""Docids of the scheme TU: words of the title or of the URL, by one of several rules (docs/method.md)."""
 
 from __future__ import annotations
 
@@ -110,19 +110,32 @@ def authors_text_of_2025(url: str, title: str) -> tuple[str, str]:
     return f"{' '.join(reversed(path))} {domain}", WORDS
 
 
-RULES = {"ours": our_text, "authors": authors_text, "authors_2025": authors_text_of_2025, "ultron": ultron_text}
-"""(URL, title), both in lower case -> the text and what it is made of."""
+GENERATED = "generated"
+
+RULES = {
+    "ours": our_text,
+    "authors": authors_text,
+    "authors_2025": authors_text_of_2025,
+    "ultron": ultron_text,
+    GENERATED: ultron_text,
+}
+"""(URL, title), both in lower case -> the text and what it is made of. Its tokens are the docid; with `GENERATED` those
+that T5 writes when it reads the text, as the authors' code of January 2025 has it for Natural Questions."""
 
 
 def docid_tokens(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> Iterator[list[int]]:
-    """Yield the first ``max_tokens`` tokens of each text and the end token.
-
-    A text that spells out the end token or the padding, such as a title "</s>", doesn't get it inside its docid: a
-    docid that ends early would be the beginning of another.
-    """
-    special = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    """Yield the first ``max_tokens`` tokens of each text and the end token."""
     for start in range(0, len(texts), TEXTS_AT_A_TIME):
         some = texts[start : start + TEXTS_AT_A_TIME]
         encoded = tokenizer(some, add_special_tokens=False, return_attention_mask=False, verbose=False)
         for tokens in encoded.input_ids:
-            yield [token for token in tokens if token not in special][:max_tokens] + [tokenizer.eos_token_id]
+            yield closed(tokens, tokenizer, max_tokens)
+
+
+def closed(tokens: Sequence[int], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> list[int]:
+    """The first ``max_tokens`` tokens and the end token; no end token and no padding before it.
+
+    A text may spell them out, such as a title "</s>": a docid that ends early would be the beginning of another.
+    """
+    special = {tokenizer.eos_token_id, tokenizer.pad_token_id}
+    return [token for token in tokens if token not in special][:max_tokens] + [tokenizer.eos_token_id]

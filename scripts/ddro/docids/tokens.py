@@ -8,10 +8,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from ddro.core.command import UserError
 
 Docid = list[int]
+
+PADDING, END = 0, 1
+"""T5's own."""
 
 
 def code_tokens(codes: np.ndarray, centroids: int, vocabulary_size: int) -> np.ndarray:
@@ -37,6 +41,35 @@ def with_tokens_of_its_own(
     words = sorted({token for docid in docids for token in docid} - {end})
     new = dict(zip(words, range(first_token, first_token + len(words)), strict=True)) | {end: new_end}
     return [[new[token] for token in docid] for docid in docids], first_token + len(words)
+
+
+def with_padding(docids: pa.ListArray | pa.ChunkedArray, length: int) -> pa.ListArray:
+    """Docids of one length: without their end token, and padded with 0.
+
+    So the evaluation of the authors' code decodes the TU docids of Natural Questions, and counts the padding's
+    log-probabilities (docs/method.md). No docid is then the beginning of another.
+
+    Args:
+        docids: list<int32>.
+        length: tokens of each docid.
+
+    Raises:
+        UserError: a docid is longer than that.
+    """
+    docids = docids.combine_chunks() if isinstance(docids, pa.ChunkedArray) else docids
+    lengths = docids.value_lengths().to_numpy().astype(np.int64)
+    tokens, ends = docids.flatten().to_numpy(), np.cumsum(lengths)
+    kept = lengths - (tokens[ends - 1] == END)
+    if (longest := int(kept.max())) > length:
+        raise UserError(
+            f"docids.padding is {length}, but the docid of document {int(kept.argmax())} has {longest} tokens without "
+            f"its end token. Write {longest} or more."
+        )
+    padded = np.full((len(kept), length), PADDING, np.int32)
+    place = np.arange(len(tokens)) - np.repeat(ends - lengths, lengths)
+    is_kept = place < np.repeat(kept, lengths)
+    padded[np.repeat(np.arange(len(kept)), kept), place[is_kept]] = tokens[is_kept]
+    return pa.ListArray.from_arrays(np.arange(0, padded.size + 1, length, dtype=np.int32), padded.ravel())
 
 
 def collisions(docids: Sequence[Sequence[int]]) -> list[list[int]]:

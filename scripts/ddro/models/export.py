@@ -54,7 +54,7 @@ def model_card(
     Args:
         name: of the model.
         metrics: what evaluate.py wrote of it.
-        decoding: ``beams``, ``length_penalty``, ``max_query_tokens``, ``tied_head``, ``frozen_encoder``,
+        decoding: ``beams``, ``length_penalty``, ``max_query_tokens``, ``padding``, ``tied_head``, ``frozen_encoder``,
             ``lower_case``.
         hashes: SHA-256 by file name.
         parameters: number of weights.
@@ -68,6 +68,7 @@ def model_card(
     loading = WITH_PIPELINE if decoding["frozen_encoder"] else WITH_TRANSFORMERS
     case = " Write queries in lower case: plain transformers doesn't do it." if decoding["lower_case"] else ""
     head = "--tied-head" if decoding["tied_head"] else "--no-tied-head"
+    padding = f" --padding {decoding['padding']}" if decoding["padding"] else ""
     return f"""---
 library_name: transformers
 tags: [generative-retrieval, ddro, t5]
@@ -85,7 +86,7 @@ Only docids of `docids.txt` are answers, so decode with them as constraint, {dec
 most {decoding["max_query_tokens"]} tokens.{case} With the pipeline's code, in this folder:
 
     python scripts/retrieve_published.py --model . --docids docids.txt --tests tests.jsonl {head} \\
-        --beams {decoding["beams"]} --length-penalty {decoding["length_penalty"]:g} \\
+        --beams {decoding["beams"]} --length-penalty {decoding["length_penalty"]:g}{padding} \\
         --max-query-tokens {decoding["max_query_tokens"]} --output evaluation
 
 ## Measures

@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 from ddro.core.command import UserError, in_one_line, log
 from ddro.core.lines import SourceLines, cant_be_kept, identifier_of, record_of
-from ddro.docids.text_format import END, PADDING, Entry, docid_lines, without_brackets
+from ddro.docids.text_format import Entry, docid_lines, without_brackets
+from ddro.docids.tokens import END, PADDING
 
 MOST_UNMATCHED = 0.01
 """Share of the test lines that may have no document, or another docid, in the docid table: they count as misses."""
@@ -59,6 +60,20 @@ class Reading(NamedTuple):
 def without_end(docid: Sequence[int]) -> tuple[int, ...]:
     """A docid without the end token behind it."""
     return tuple(docid[:-1] if docid and docid[-1] == END else docid)
+
+
+def padded(docid: Sequence[int], length: int, docno: str) -> tuple[int, ...]:
+    """A docid without its end token, and padding up to ``length`` tokens (see `ddro.docids.tokens.with_padding`).
+
+    Raises:
+        UserError: the docid, which is that of ``docno``, is longer.
+    """
+    bare = without_end(docid)
+    if len(bare) > length:
+        raise UserError(
+            f"the docid of {docno!r} has {len(bare)} tokens, but padding is {length}. Write {len(bare)} or more."
+        )
+    return (*bare, *[PADDING] * (length - len(bare)))
 
 
 def are_closed(docids: Iterable[Sequence[int]]) -> bool:

@@ -20,7 +20,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ddro.core.command import UserError, log
-from ddro.docids.text_format import END
+from ddro.docids.tokens import END
 from ddro.models.hub import Reading, without_end
 from ddro.models.t5 import pad
 

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from ddro.core import tables
 from ddro.core.command import UserError
 from ddro.core.files import read_table
+from ddro.docids.tokens import with_padding
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import docid_strings, encode, load, pad
 from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
@@ -65,7 +66,9 @@ class SearchEngine:
         corpus = read_table(results / dataset / "corpus.parquet", tables.CORPUS)
         self._documents = {row["docno"]: row for row in corpus.to_pylist()}
         docids = read_table(results / dataset / docid / "docids.parquet", tables.DOCIDS, ["docno"])
-        self._docnos, self._trie = docids["docno"].to_pylist(), DocidTrie.build(docids["tokens"])
+        padding, tokens = settings["docids"]["padding"], docids["tokens"]
+        self._docnos = docids["docno"].to_pylist()
+        self._trie = DocidTrie.build(with_padding(tokens, padding) if padding else tokens)
         self._models = {}
         for system in ("sft", "ddro"):
             model, tokenizer = load(results / settings["models"][system])

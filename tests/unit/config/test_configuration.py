@@ -368,6 +368,13 @@ def test_contradictions(recipe, message):
     assert str(caught.value) == f"config/config.yaml: recipe mine for awscli/pq: {message}"
 
 
+def test_only_a_pretrained_t5_writes_docids():
+    generated = {"tu": {"rule": "generated"}}
+    assert settings_of("nq", "tu", "mine", mine={"extends": "paper", **generated})["tu"]["rule"] == "generated"
+    with pytest.raises(UserError, match="tu.rule is generated, but the model of model.source package:.* Write another"):
+        load(DEMO | {"docid": "tu", "recipe": "mine"}, mine={"extends": "demo", **generated})
+
+
 def test_only_natural_questions_have_a_content_beside_an_abstract():
     for dataset in ("nq", "nq_by_id", "nq_ddro"):
         for recipe in ("paper", "authors_code"):

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import assign_docids
 import embed_documents
@@ -24,6 +25,7 @@ from ddro.core.tables import CORPUS, DOCIDS, QRELS, QUERIES
 from ddro.docids import embedding
 from ddro.docids import vectors as module
 from ddro.docids.text_format import Entry, docids_of, read_docid_table, write_docid_table
+from ddro.models.t5 import initialise_t5, load_tokenizer, save_whole
 from ddro.report.figures import docid_figure
 
 ROWS = [
@@ -463,6 +465,22 @@ def test_tu_docids(corpus, model, caplog):
         "3 docids have all 3 tokens, so some may be cut; 1 have an unknown one",
     ):
         assert line in caplog.messages
+
+
+def test_docids_that_t5_writes_are_those_of_generate(corpus, model):
+    """As the authors' older code has them: default `generate` of 20 tokens; their evaluation drops 0 and 1."""
+    tokenizer = load_tokenizer(model)
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 16, "layers": 1, "decoder_layers": 1, "heads": 2}
+    t5 = initialise_t5(64, **sizes, seed=3)
+    torch.nn.init.normal_(t5.decoder.block[0].layer[1].EncDecAttention.o.weight, generator=torch.manual_seed(3))
+    save_whole(t5, tokenizer, corpus.parent / "t5")
+    docids = assign("tu", corpus, corpus.parent / "t5", "--rule=generated", "--max-tokens=19")
+    # A title of two words doesn't count.
+    texts = ["attack heart a.org", "of the heart a.org", "d1", "of the heart a.org"]
+    written = [t5.eval().generate(**tokenizer(text, return_tensors="pt"), max_length=20)[0].tolist() for text in texts]
+    assert docids == [[*(token for token in tokens if token not in (0, 1)), 1] for tokens in written]
+    assert docids[0] != docids[1] == docids[3] and {len(docid) for docid in docids} != {20}
+    assert report_of(corpus)["collisions"]["documents"] >= 2
 
 
 def test_atomic_docids(corpus, model, caplog):

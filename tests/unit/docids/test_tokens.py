@@ -1,6 +1,7 @@
 """Docids by number, and the documents that share one."""
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ddro.core.command import UserError
@@ -12,6 +13,7 @@ from ddro.docids.tokens import (
     collision_report,
     collisions,
     extend,
+    with_padding,
     with_tokens_of_its_own,
 )
 from ddro.docids.trie import DocidTrie
@@ -105,3 +107,14 @@ def test_docids_of_words_for_a_decoder_that_has_no_words():
     docids, first_new = with_tokens_of_its_own([[700, 50, 102], [50, 90, 50, 102]], 102, 1, 2)
     assert docids == [[4, 2, 1], [2, 3, 2, 1]]
     assert first_new == 5
+
+
+def test_padding_takes_the_place_of_the_end_token():
+    docids = pa.chunked_array([[[7, 8, 1], [9, 1]], [[5], [1], [7, 1, 8, 1]]], pa.list_(pa.int32()))
+    padded = with_padding(docids, 3)
+    assert padded.to_pylist() == [[7, 8, 0], [9, 0, 0], [5, 0, 0], [0, 0, 0], [7, 1, 8]]
+    assert padded.type == docids.type
+    assert with_padding(docids.slice(1, 2), 1).to_pylist() == [[9], [5]]  # of a part of a table
+    assert len(DocidTrie.build(padded).documents) == 5
+    with pytest.raises(UserError, match=r"padding is 2, but the docid of document 4 has 3 tokens .* Write 3 or more"):
+        with_padding(docids, 2)

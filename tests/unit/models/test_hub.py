@@ -90,9 +90,10 @@ def test_the_card_has_measures_and_the_hash_of_each_file(exported):
         assert f"| {name} | `{sha256(exported / name)}` |" in card
 
 
-def test_the_card_says_that_queries_are_in_lower_case_where_they_are(exported):
+def test_the_card_says_how_queries_are_written_and_docids_decoded(exported):
     decoding, metrics = read_json(exported / "decoding.json"), read_json(exported.parent / "metrics.json")
     assert decoding["lower_case"] is False and "lower case" not in (exported / "README.md").read_text()
+    assert "--length-penalty 0 --padding 100 \\" in model_card("tiny", metrics, decoding | {"padding": 100}, {}, 9)
     assert "Write queries in lower case" in model_card("tiny", metrics, decoding | {"lower_case": True}, {}, 9)
 
 

@@ -135,3 +135,21 @@ def test_docids_that_were_cut_off_get_no_end_token(tmp_path):
     assert [read(docids[docno][0], True) for docno in docids] == [(0, 5, 6, 1), (0, 5, 7, 8)]
     assert read((5, 7, 8), False) == (0, 5, 7, 8, 1)
     assert Reading(True, False, False).docid((5, 6, 1), True) == (5, 6)
+
+
+def test_padding_takes_the_place_of_the_end_token_and_counts(tmp_path):
+    """As the authors evaluate NQ with TU: the score is the mean log-probability of docid and padding."""
+    folder = tmp_path / "model"
+    model, lines = checkpoint(folder, Reading(scaled_output=True, end_token=True, leading_zero=False))
+    retrieve(folder, "--padding=5")
+    scores = dict(read_run(folder / "out/run.trec.gz").to_pandas().query("qid == '1'")[["docno", "score"]].values)
+    for docno, codes in CODES.items():
+        docid = [len(model.lm_head.weight) - 6 + code for code in codes]
+        padded = torch.tensor([[*docid, 0, 0]])
+        with torch.no_grad():
+            inputs = torch.cat([torch.tensor([[0]]), padded[:, :-1]], 1)
+            logits = model(input_ids=torch.tensor([lines[0][0]]), decoder_input_ids=inputs).logits
+        expected = float(logits.log_softmax(-1).gather(-1, padded[..., None]).mean())
+        assert scores[docno] == pytest.approx(expected, abs=1e-4)
+    with pytest.raises(UserError, match=r"the docid of '.*' has 3 tokens, but padding is 1. Write 3 or more"):
+        retrieve(folder, "--padding=1")

@@ -4,13 +4,15 @@ import copy
 from functools import cache
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from transformers import T5Config, T5ForConditionalGeneration
 
 from ddro.core.command import UserError
+from ddro.docids.tokens import with_padding
 from ddro.docids.trie import DocidTrie
 from ddro.retrieval import beam_search, completion
 from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
@@ -138,6 +140,31 @@ def test_a_length_penalty_finds_what_generate_finds(docids, beams, weights, coun
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(completion, "POSITIONS", positions)
         compare_with_generate(docids, beams, weights, count, positions, length_penalty)
+
+
+@slow
+@given(of_many_lengths, st.integers(2, 8), st.integers(0, 2), st.integers(1, 3), st.integers(0, 99))
+def test_padding_counts_as_in_the_authors_evaluation_of_nq(docids, beams, weights, count, seed):
+    """They decode docids without an end token and allow padding behind them, up to one length for all."""
+    rows = distinct_docids(docid[:-1] for docid in docids)
+    open_docids = [row for row in rows if row and not any(other[: len(row)] == row != other for other in rows)]
+    assume(len(open_docids) > 1)
+    beams = min(beams, len(open_docids))
+    theirs = DocidTrie.build(open_docids)
+    padded = DocidTrie.build(with_padding(pa.array([[*docid, END] for docid in open_docids]), 15))
+    ids, mask = queries(count, seed)
+    found, scores = search(model(weights), padded, ids, mask, beams, length_penalty=1)
+    output = model(weights).generate(
+        input_ids=ids, attention_mask=mask, num_beams=beams, num_return_sequences=beams, do_sample=False,
+        max_length=16, output_scores=True, return_dict_in_generate=True,
+        prefix_allowed_tokens_fn=lambda _, tokens: theirs.children_of(tokens[1:].tolist()) or [PAD],
+    )  # fmt: skip
+    expected = output.sequences_scores.view(count, beams)
+    assert torch.allclose(scores, expected, atol=TOLERANCE)
+    sequences = output.sequences[:, 1:].view(count, beams, -1).tolist()
+    for query, column in np.ndindex(count, beams):
+        if padded.docid(int(found[query, column])).tolist() != sequences[query][column]:  # equally good ones alone
+            assert ((expected[query] - expected[query, column]).abs() < TOLERANCE).sum() > 1
 
 
 def compare_with_generate(docids, beams, weights, count, seed, length_penalty=0.0):

@@ -85,6 +85,13 @@ def test_each_query_has_the_ranking_that_the_search_gives_it_alone(folder):
         assert of_query["score"].tolist() == pytest.approx(values.tolist(), abs=1e-5)
 
 
+def test_the_trie_may_have_padded_docids(folder, tmp_path):
+    call(build_trie, "--docids", folder / "docids.parquet", "--padding", 4, "--output", tmp_path / "trie.safetensors")
+    trie = DocidTrie.load(tmp_path / "trie.safetensors")
+    assert [trie.docid(row).tolist() for row in range(4)] == [[5, 9, 0, 0], [6, 8, 0, 0], [7, 8, 0, 0], [7, 9, 0, 0]]
+    assert trie.documents_of(3).tolist() == [0, 3]
+
+
 def test_shards_give_the_run_of_the_whole(folder):
     (whole, _), (parts, timing) = (
         gathered(folder, ["1-of-1"]),

@@ -25,6 +25,7 @@ DOCUMENTS = [
 ]
 CODES = [[0, 4], [0, 5], [1, 6]]
 SETTINGS = {
+    "docids": {"padding": None},
     "decoding": {"beams": 3, "length_penalty": 0, "max_query_tokens": 16},
     "bm25": {"ranking": {"k1": 0.82, "b": 0.68}},
     "models": {"sft": "awscli/pq/other/sft/finetune", "ddro": "awscli/pq/tiny/ddro"},  # SFT's is that of another

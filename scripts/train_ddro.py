@@ -52,6 +52,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     from ddro.training.batches import TokenLists
     from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
+    from ddro.training.compiled import compile_for_gpu
     from ddro.training.ddro import DdroTrainer, GroupCollator
     from ddro.training.pairs import group_pairs, group_size
     from ddro.training.states import keep_states
@@ -96,6 +97,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     prompts = (group["prompt_ids"] for groups in (train_groups, validation_groups) for group in groups)
     texts = chain(prompts, retrieval.input_ids)  # lists are made if need be
     keep_states(model, texts, checkpoints.folder / "states.npy")
+    multiple = compile_for_gpu(model) if arguments.compile else 1
     trainer = DdroTrainer(
         model,
         args=DPOConfig(
@@ -106,7 +108,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
             max_length=None,
             gradient_checkpointing=False,
         ),
-        data_collator=GroupCollator(model.config.decoder_start_token_id, TokenLists(docids["tokens"])),
+        data_collator=GroupCollator(model.config.decoder_start_token_id, TokenLists(docids["tokens"]), multiple),
         train_dataset=train_groups,
         eval_dataset=validation_groups,
         processing_class=tokenizer,

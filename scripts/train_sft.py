@@ -62,6 +62,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     from ddro.training.batches import InstanceCollator, TokenLists, mapped_instance_dataset
     from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
+    from ddro.training.compiled import compile_for_gpu
     from ddro.training.states import keep_states
     from ddro.training.trainer import SftTrainer, finish, train_with_checkpoints, trainer_arguments
     from ddro.training.validation import MRR, validation_instances, validation_retrieval
@@ -98,6 +99,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
         (ids.as_py() for ids in instances.data["input_ids"]), retrieval.input_ids
     )  # lists are made if need be
     keep_states(model, texts, checkpoints.folder / "states.npy")
+    multiple = compile_for_gpu(model) if arguments.compile else 1
     best = MRR if arguments.keep == "best" else None
     settings = trainer_arguments(
         TrainingSettings.of(vars(arguments)), checkpoints.folder, warmup=arguments.warmup_share, best=best
@@ -105,7 +107,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     trainer = SftTrainer(
         model,
         TrainingArguments(**settings),
-        data_collator=InstanceCollator(TokenLists(docids["tokens"])),
+        data_collator=InstanceCollator(TokenLists(docids["tokens"]), multiple),
         train_dataset=instances,
         eval_dataset=validation_instances(retrieval),
         processing_class=tokenizer,

@@ -1,9 +1,12 @@
-"""Counting what a GPU would be asked to do, on any machine."""
+"""Counting what a GPU would be asked to do, on any machine, and what it did, on one that has it."""
 
+import sys
 from contextlib import contextmanager
 
 import torch
+from torch.autograd import DeviceType
 from torch.overrides import TorchFunctionMode
+from torch.profiler import ProfilerActivity, profile
 from torch.utils._python_dispatch import TorchDispatchMode
 
 WAITS = ("nonzero", "unique_consecutive", "masked_select")
@@ -52,3 +55,15 @@ def counted():
     counts = Counts()
     with _ToHost(counts), counts:
         yield counts
+
+
+def device_profile() -> profile:
+    """A profile of a GPU's kernels, those of graphs among them."""
+    return profile(activities=[ProfilerActivity.CUDA])
+
+
+def device_work(done: profile) -> tuple[int, float]:
+    """The kernels and copies of a profile, and the seconds that they took together; those that took most are shown."""
+    print(done.key_averages().table(sort_by="cuda_time_total", row_limit=20, max_name_column_width=90), file=sys.stderr)
+    events = [event for event in done.events() if event.device_type == DeviceType.CUDA]
+    return len(events), sum(event.device_time_total for event in events) / 1e6

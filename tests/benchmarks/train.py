@@ -3,10 +3,13 @@
 Both sides run in this process in turn on the same weights and data, lengths as in MS MARCO: documents of 128 tokens,
 pseudo queries of 5 to 12 words, queries of 3 to 10 words; docids have 24 tokens. Rates are medians of the repeats; ours
 are those of the Trainer's whole steps. `counted_*` is the ratio that the multiplications allow. The last line is one
-JSON object. On a GPU ours trains in bfloat16 and the default model is T5-base; else in float32, and T5-small.
+JSON object. On a GPU ours trains in bfloat16 and the default model is T5-base; else in float32, and T5-small. There the
+line also has the kernels of a step, and the shares of the time and of the card's peak that they take.
 
     python tests/benchmarks/train.py
     python tests/benchmarks/train.py --quick
+    python tests/benchmarks/train.py --compile --parts finetune ddro --no-reference
+    python tests/benchmarks/train.py --count          # what a step asks of a GPU, on any machine
 """
 
 import argparse
@@ -24,24 +27,30 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import datasets
 import torch
+from operations import counted, device_profile, device_work
 from torch.nn.functional import logsigmoid
 from transformers import T5Config, T5ForConditionalGeneration, TrainerCallback, TrainingArguments
 from trl import DPOConfig
 
+from ddro.core.tables import PRECISIONS
 from ddro.models.t5 import be_quiet, train_tokenizer
-from ddro.training.batches import InstanceCollator, instance_dataset
+from ddro.training.batches import LABEL_PAD, InstanceCollator, instance_dataset
 from ddro.training.callbacks import add_callbacks
-from ddro.training.ddro import DdroTrainer, GroupCollator
-from ddro.training.throughput import training_operations
+from ddro.training.compiled import MULTIPLE, compile_for_gpu
+from ddro.training.ddro import DdroTrainer, GroupCollator, score_docids
+from ddro.training.throughput import peak_of, training_operations
 from ddro.training.trainer import SftTrainer, trainer_arguments
 
 WORDS, DOCID, BETA = 32128, 24, 0.4
 SIZES = {
+    "narrow": {"d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 12, "num_heads": 2},  # operations don't see the width
     "tiny": {"d_model": 128, "d_kv": 32, "d_ff": 512, "num_layers": 2, "num_heads": 4},
     "small": {"d_model": 512, "d_kv": 64, "d_ff": 2048, "num_layers": 6, "num_heads": 8},
     "base": {"d_model": 768, "d_kv": 64, "d_ff": 3072, "num_layers": 12, "num_heads": 12},
 }
 STAGES = {"pretrain": (128, None), "search_pretrain": (64, (5, 12)), "finetune": (64, (3, 10))}
+PARTS = (*STAGES, "ddro", "ddro_one_negative")
+PROFILED = 3  # steps
 TOKENS_A_WORD = 1.4
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -55,9 +64,11 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--pairs", type=int, default=64 if on_gpu else 16, help="pairs a step")
     options.add_argument("--steps", type=int, default=20 if on_gpu else 3, help="timed steps of a repeat")
     options.add_argument("--repeats", type=int, default=3, help="of which the median is taken (3)")
-    options.add_argument(
-        "--precision", choices=["float32", "bfloat16"], default="bfloat16", help="of our side on a GPU (bfloat16)"
-    )
+    options.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="of our side on a GPU (bfloat16)")
+    options.add_argument("--compile", action="store_true", help="our side's steps on a GPU, as the recipe's compile")
+    options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is timed (all)")
+    options.add_argument("--no-reference", action="store_true", help="ours alone")
+    options.add_argument("--count", action="store_true", help="count a step's operations and waits, not its time")
     return options
 
 
@@ -105,26 +116,57 @@ def settings(options: argparse.Namespace, folder: str, batch: int, unit: int = 1
         epsilon=1e-8, precision=options.precision, evaluations=1, seed=0, device_batch_size=0,
     )  # fmt: skip
     arguments = trainer_arguments(one, Path(folder), warmup=0.0, best=None, unit=unit)
-    return arguments | {"eval_strategy": "no", "logging_steps": 1, "disable_tqdm": True}
+    return arguments | {"eval_strategy": "no", "logging_strategy": "no", "disable_tqdm": True}
+
+
+def steps_before(options: argparse.Namespace) -> int:
+    """Steps that aren't timed: the first, or those in which graphs are compiled, recorded and first replayed."""
+    return 4 if options.compile else 1
+
+
+def steps_in_all(options: argparse.Namespace) -> int:
+    """Those before, those that are timed, and on a GPU those of which the kernels are counted."""
+    return steps_before(options) + options.steps + (PROFILED if DEVICE == "cuda" else 0)
 
 
 class Clock(TrainerCallback):
-    """Seconds from the end of the first step to the end of the last."""
+    """Times some steps, whole, then looks at the kernels of a few more; waits for the device only in between."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.first, self.last = steps_before(options), steps_before(options) + options.steps
+        self.seconds, self.work = 0.0, {}
 
     def on_step_end(self, args, state, control, **_):
-        if DEVICE == "cuda":
+        if state.global_step == self.first:
+            self.start = synchronised()
+        elif state.global_step == self.last:
+            self.seconds = synchronised() - self.start
+            if DEVICE == "cuda":
+                self.profile = device_profile()
+                self.profile.start()
+        elif state.global_step == self.last + PROFILED:
             torch.cuda.synchronize()
-        self.end = time.perf_counter()
-        if state.global_step == 1:
-            self.start = self.end
+            self.profile.stop()
+            kernels, busy = device_work(self.profile)
+            step = self.seconds / (self.last - self.first)
+            self.work = {"kernels": round(kernels / PROFILED), "step_ms": 1000 * step, "busy": busy / PROFILED / step}
 
 
-def time_trainer(trainer: SftTrainer | DdroTrainer) -> float:
-    clock = Clock()
+def synchronised() -> float:
+    """The time at which the device has done what it was asked for."""
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def time_trainer(trainer: SftTrainer | DdroTrainer, options: argparse.Namespace, work: dict) -> float:
+    """Seconds of the timed steps; ``work`` is told what they asked of a GPU."""
+    clock = Clock(options)
     add_callbacks(trainer, "ours")
     trainer.add_callback(clock)
     trainer.train()
-    return clock.end - clock.start
+    work.update(clock.work)
+    return clock.seconds
 
 
 def time_loop(model: T5ForConditionalGeneration, losses) -> float:
@@ -143,10 +185,11 @@ def time_loop(model: T5ForConditionalGeneration, losses) -> float:
     return time.perf_counter() - start
 
 
-def in_turn(options: argparse.Namespace, examples: int, ours, reference) -> tuple[float, float]:
-    """Median examples a second of both sides, run in turn."""
-    rates = [[options.steps * examples / seconds for seconds in (ours(), reference())] for _ in range(options.repeats)]
-    return tuple(statistics.median(side) for side in zip(*rates, strict=True))
+def in_turn(options: argparse.Namespace, examples: int, ours, reference) -> list[float]:
+    """Median examples a second of both sides, run in turn, or of ours alone."""
+    sides = (ours,) if options.no_reference else (ours, reference)
+    rates = [[options.steps * examples / side() for side in sides] for _ in range(options.repeats)]
+    return [statistics.median(side) for side in zip(*rates, strict=True)]
 
 
 def peak_mib(reset: bool = False) -> float:
@@ -161,19 +204,22 @@ def peak_mib(reset: bool = False) -> float:
 def sft(options: argparse.Namespace, stage: str) -> dict[str, float]:
     longest, words = STAGES[stage]
     generator = torch.Generator().manual_seed(1)
-    count = options.batch * (options.steps + 1)
+    count = options.batch * steps_in_all(options)
     inputs, targets = texts(count, longest, words, generator), docids(count, generator)
     model, dataset = new_model(options.model).to(DEVICE), instance_dataset(inputs, list(range(count)))
+    work: dict[str, float] = {}
 
     def ours() -> float:
         with tempfile.TemporaryDirectory() as folder:
+            trained = copy.deepcopy(model)
+            multiple = compile_for_gpu(trained) if options.compile else 1
             trainer = SftTrainer(
-                copy.deepcopy(model),
+                trained,
                 TrainingArguments(**settings(options, folder, options.batch)),
-                data_collator=InstanceCollator(targets),
+                data_collator=InstanceCollator(targets, multiple),
                 train_dataset=dataset,
             )
-            return time_trainer(trainer)
+            return time_trainer(trainer, options, work)
 
     def padded(first: int) -> dict[str, torch.Tensor]:
         rows = slice(first, first + options.batch)
@@ -182,7 +228,8 @@ def sft(options: argparse.Namespace, stage: str) -> dict[str, float]:
 
     def reference() -> float:
         trained = copy.deepcopy(model).train()
-        return time_loop(trained, (trained(**padded(first)).loss for first in range(0, count, options.batch)))
+        firsts = range(0, options.batch * (options.steps + 1), options.batch)
+        return time_loop(trained, (trained(**padded(first)).loss for first in firsts))
 
     batch = InstanceCollator(targets)([dataset[row] for row in range(options.batch)])
     with torch.inference_mode():
@@ -192,9 +239,10 @@ def sft(options: argparse.Namespace, stage: str) -> dict[str, float]:
     rates = in_turn(options, options.batch, ours, reference)
     encoder, decoder = training_operations(model)
     mean = sum(map(len, inputs)) / count
-    return {
+    return work | {
         "rates": rates,
         "counted": (longest * encoder + DOCID * decoder) / (mean * encoder + DOCID * decoder),
+        "operations": mean * encoder + DOCID * decoder,
         "difference": difference,
     }
 
@@ -207,7 +255,7 @@ def log_probability(model: T5ForConditionalGeneration, ids: torch.Tensor, mask: 
 def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
     longest, words = STAGES["finetune"]
     generator = torch.Generator().manual_seed(1)
-    queries = options.pairs // negatives * (options.steps + 1)
+    queries = options.pairs // negatives * steps_in_all(options)
     prompts, chosen = texts(queries, longest, words, generator), docids(queries, generator)
     rejected = [docids(negatives, generator) for _ in range(queries)]
     all_docids = [*chosen, *(docid for several in rejected for docid in several)]
@@ -220,17 +268,19 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
     for module in model.modules():
         if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0
-    seconds_of_reference = []
+    seconds_of_reference, work = [], {}
 
     def trainer(folder: str) -> DdroTrainer:
         start = time.perf_counter()
+        trained = copy.deepcopy(model)
+        multiple = compile_for_gpu(trained) if options.compile else 1
         made = DdroTrainer(
-            copy.deepcopy(model),
+            trained,
             args=DPOConfig(
                 **settings(options, folder, options.pairs, unit), beta=BETA, loss_type=["sigmoid"],
                 precompute_ref_log_probs=True, max_length=None, gradient_checkpointing=False,
             ),
-            data_collator=GroupCollator(0, all_docids),
+            data_collator=GroupCollator(0, all_docids, multiple),
             train_dataset=dataset,
             eval_dataset=datasets.Dataset.from_dict({name: column[:1] for name, column in columns.items()}),
             processing_class=tokenizer,
@@ -241,7 +291,7 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
 
     def ours() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            return time_trainer(trainer(folder))
+            return time_trainer(trainer(folder), options, work)
 
     def loss_of(policy: T5ForConditionalGeneration, frozen: T5ForConditionalGeneration, first: int) -> torch.Tensor:
         rows = [
@@ -259,7 +309,7 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
 
     def reference() -> float:
         policy = copy.deepcopy(model)
-        firsts = range(0, queries, options.pairs // negatives)
+        firsts = range(0, options.pairs // negatives * (options.steps + 1), options.pairs // negatives)
         return time_loop(policy, (loss_of(policy, model, first) for first in firsts))
 
     moved = copy.deepcopy(model)
@@ -279,12 +329,52 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
     mean = sum(columns["length"]) / queries
     live = 8 / 6 * 2 * negatives * (longest * encoder + DOCID * decoder)  # and a forward pass of the reference
     shared = mean * encoder + (1 + negatives) * DOCID * decoder
-    return {
+    return work | {
         "rates": rates,
         "counted": live / shared,
+        "operations": shared / negatives,
         "difference": difference,
         "cache": statistics.median(seconds_of_reference) / (queries * negatives),
     }
+
+
+def count_operations(batch_size: int) -> dict[str, int]:
+    """What a step but for the optimizer asks of a GPU, with 12 layers: operations and waits, then graphs if compiled.
+
+    The graphs are those that batches of several lengths need together: 1 if nothing breaks a step or ties it to one.
+    """
+    generator = torch.Generator().manual_seed(1)
+    targets = docids(batch_size, generator)
+
+    def sft_batch(longest: int, multiple: int = 1) -> dict[str, torch.Tensor]:
+        inputs = texts(batch_size, longest, None, generator)
+        features = [{"input_ids": ids, "document": row} for row, ids in enumerate(inputs)]
+        return InstanceCollator(targets, multiple)(features)
+
+    def ddro_batch(longest: int) -> dict[str, torch.Tensor]:
+        rows = list(range(1, batch_size))
+        prompts = texts(3, longest, None, generator)
+        found = GroupCollator(0, targets, MULTIPLE)(
+            [{"prompt_ids": ids, "chosen": 0, "rejected": rows} for ids in prompts]
+        )
+        return found | {"labels": found["input_ids"].masked_fill(found["completion_mask"] == 0, LABEL_PAD)}
+
+    model = new_model("narrow").train()
+    with counted() as forward:
+        model(**sft_batch(64))
+    with counted() as whole:
+        model(**sft_batch(64)).loss.backward()
+    counts = {"forward": forward.operations, "whole": whole.operations, "waits": whole.waits}
+    graphs = []
+    compiling = {"dynamic": True, "backend": lambda graph, _: graphs.append(graph) or graph.forward}
+    sft_loss = torch.compile(lambda batch: model(**batch).loss, **compiling)
+    ddro_scores = torch.compile(lambda batch: score_docids(model, **batch).log_probs, **compiling)
+    for name, scores, make in (("sft", sft_loss, lambda n: sft_batch(n, MULTIPLE)), ("ddro", ddro_scores, ddro_batch)):
+        graphs.clear()
+        for longest in (16, 32, 48):
+            scores(make(longest)).sum().backward()
+        counts[f"{name}_graphs"] = len(graphs)
+    return counts
 
 
 def main() -> None:
@@ -292,19 +382,30 @@ def main() -> None:
     if options.quick:
         options.model, options.batch, options.pairs, options.steps, options.repeats = "tiny", 4, 16, 1, 1
     be_quiet()
-    found, differences = {"device": device_name(), "model": options.model, "precision": options.precision}, []
+    if options.count:
+        print(json.dumps(count_operations(options.batch)))
+        return
+    found, differences = {"device": device_name(), "model": options.model}, []
+    found |= {"precision": options.precision, "compile": options.compile}
     parts = {stage: lambda stage=stage: sft(options, stage) for stage in STAGES}
     parts |= {"ddro": lambda: ddro(options, 16), "ddro_one_negative": lambda: ddro(options, 1)}
-    for name, part in parts.items():
-        values = part()
-        ours, reference = values["rates"]
-        found[f"ratio_{name}"] = round(ours / reference, 2)
+    peak = peak_of(found["device"])
+    for name in options.parts:
+        start = time.perf_counter()
+        values = parts[name]()
+        ours, *reference = values["rates"]
+        if reference:
+            found[f"ratio_{name}"] = round(ours / reference[0], 2)
         found[f"counted_{name}"] = round(values["counted"], 2)
-        found[f"examples_per_second_{name}"] = [round(ours, 1), round(reference, 1)]
+        found[f"examples_per_second_{name}"] = [round(rate, 1) for rate in values["rates"]]
         if "cache" in values:
             found[f"examples_per_second_{name}_cache"] = round(1 / values["cache"], 1)
+        if "kernels" in values:
+            found[f"kernels_{name}"], found[f"busy_{name}"] = values["kernels"], round(values["busy"], 3)
+        if peak:
+            found[f"mfu_{name}"] = round(ours * values["operations"] / peak, 3)
         differences.append(values["difference"])
-        print(name, json.dumps(values), file=sys.stderr)
+        print(f"{name}, {time.perf_counter() - start:.0f} s", json.dumps(values), file=sys.stderr)
     found |= {"peak_mib": round(peak_mib()), "loss_max_diff": max(differences)}
     print(json.dumps(found))
 

@@ -14,7 +14,8 @@ from ddro.core.command import UserError
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import pad
 from ddro.retrieval.completion import OpenDocids, score_to_the_end
-from ddro.retrieval.fixed_search import FixedDecoder, candidates_per_query, search_in_fixed_shapes
+from ddro.retrieval.fixed_decoder import padded_length
+from ddro.retrieval.fixed_search import LastSearch, candidates_per_query
 from ddro.retrieval.found_docids import NONE, FoundDocids, best_of_rows
 from ddro.retrieval.t5_decoder import Past, Rows, T5Decoder
 
@@ -33,6 +34,7 @@ def constrained_beam_search(
     length_penalty: float = 0,
     top_k: int | None = None,
     fixed_shapes: bool | None = None,
+    last: LastSearch | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The best docids of each query, as `transformers.generate` finds them with a prefix function, in less work.
 
@@ -65,6 +67,8 @@ def constrained_beam_search(
             length.
         top_k: docids a query that are wanted; None for ``num_beams``.
         fixed_shapes: which of the two searches; None for the one of the device.
+        last: the same object for each of many batches with one model and one trie: then a GPU keeps the memory and the
+            CUDA graphs of the batch before, if this one has its shape.
 
     Returns:
         docids: int64 [queries, top_k or num_beams], rows of the trie, best first, -1 where there are fewer.
@@ -87,8 +91,9 @@ def constrained_beam_search(
     one_length = trie.shortest == trie.depth
     of_search = 0 if one_length else length_penalty
     if input_ids.is_cuda if fixed_shapes is None else fixed_shapes:
-        decoder = FixedDecoder(model, input_ids, attention_mask, trie.depth)
-        docids, scores = search_in_fixed_shapes(decoder, trie, num_beams, of_search)
+        last = LastSearch() if last is None else last
+        search = last.of_shape(model, trie, num_beams, of_search, tuple(input_ids.shape))
+        docids, scores = search.search(input_ids, attention_mask)
         docids, scores = docids[:, :top_k], scores[:, :top_k]
     else:
         docids, scores = _best_docids(T5Decoder(model, input_ids, attention_mask), trie, num_beams, top_k, of_search)
@@ -209,8 +214,9 @@ def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, que
     With L decoder layers of h heads of d_kv numbers, B beams, q query tokens, and t tokens before docids stand alone
     (or of the longest docid, where some are shorter than others), in numbers of the model's precision:
 
-        encoder            q (8 d_model + d_ff), and 2 L q h d_kv that stay
-        keys and values    2 x 2 L B t h d_kv: those of a step and of the one before
+        encoder            q (8 d_model + d_ff), and 2 L q h d_kv that stay; on a GPU q is a multiple of 64
+        keys and values    2 x 2 L B t h d_kv: those of a step and of the one before; on a GPU only once, and 2 h B^2 t
+                           for a mask
         a step's tokens    B (8 d_model + d_ff)
         candidates         160 bytes for each child of B nodes; on a GPU as many for each node as any has
 
@@ -219,14 +225,18 @@ def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, que
     """
     config = model.config
     inner = config.num_heads * config.d_kv
+    query_tokens = padded_length(query_tokens) if model.device.type == "cuda" else query_tokens
     d_ff = max(config.d_ff, (getattr(config, "encoder", None) or {}).get("intermediate_size", 0))
     numbers = query_tokens * (8 * config.d_model + d_ff + 2 * config.num_decoder_layers * inner)
     tokens = len(trie.levels) if trie.shortest == trie.depth else trie.depth
-    numbers += 4 * config.num_decoder_layers * num_beams * tokens * inner
-    numbers += num_beams * (8 * config.d_model + config.d_ff)
     candidates = candidates_per_query(trie, num_beams)
-    if model.device.type != "cuda":
+    if model.device.type == "cuda":
+        kept = 1 + sum(min(num_beams, count) for count in candidates)
+        numbers += 2 * kept * (config.num_decoder_layers * inner + config.num_heads * num_beams)
+    else:
+        numbers += 4 * config.num_decoder_layers * num_beams * tokens * inner
         candidates = [min(end - first, most) for most, (first, end) in zip(candidates, trie.levels[1:], strict=False)]
+    numbers += num_beams * (8 * config.d_model + config.d_ff)
     return (numbers * model.dtype.itemsize + max(candidates, default=1) * 160) * 3 // 2
 
 
@@ -238,16 +248,17 @@ def rank_documents(
     *,
     length_penalty: float = 0,
     own: Sequence[int | None] | None = None,
+    last: LastSearch | None = None,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """What `ranked_documents` says of each query (its tokens) after one `constrained_beam_search` for them all.
 
     ``own`` is of each query the document that is left out of its ranking, or None. Where there is one, a beam more is
-    searched, so that ``num_beams`` docids remain.
+    searched, so that ``num_beams`` docids remain. ``last`` is what `constrained_beam_search` keeps between batches.
     """
     own = [None] * len(queries) if own is None else own
     beams = num_beams + any(document is not None for document in own)
     tokens, mask = (tensor.to(model.device) for tensor in pad(queries))
-    docids, scores = constrained_beam_search(model, trie, tokens, mask, beams, length_penalty=length_penalty)
+    docids, scores = constrained_beam_search(model, trie, tokens, mask, beams, length_penalty=length_penalty, last=last)
     return [
         ranked_documents(trie, *of_query, num_beams)
         for of_query in zip(docids.cpu().numpy(), scores.cpu().numpy(), own, strict=True)

@@ -6,141 +6,24 @@ many candidates as the level's widest node has children. The host reads one numb
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import torch
-from torch.nn import functional
 from transformers import PreTrainedModel
 
 from ddro.docids.trie import DocidTrie
+from ddro.retrieval.fixed_decoder import FixedDecoder, padded_length
 from ddro.retrieval.found_docids import NONE, best_of_rows
-from ddro.retrieval.t5_decoder import LOGITS_ON_GPU, check_queries, feeds_simply, scaled_for_head
+from ddro.retrieval.step_graphs import PlainSteps, StepGraphs
 
 POSITIONS = 2**15  # that are decoded at once
-ROWS = 128  # a product takes as long for one row as for so many
-
-
-class FixedDecoder:
-    """A T5's decoder for as many rows of each query as there are, each with as many tokens.
-
-    Query, key and value are one product, and the keys and values of all layers one tensor, so that a step takes few
-    operations. Numbers are those of the model's own forward, to rounding.
-    """
-
-    def __init__(self, model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor, longest: int):
-        """Encode queries.
-
-        Args:
-            model: a T5 in evaluation mode.
-            input_ids: int64 [queries, length], padded.
-            attention_mask: int64 [queries, length], 1 for a token, 0 for padding.
-            longest: tokens of the longest docid.
-
-        Raises:
-            UserError: another kind of model, or a query of nothing but padding.
-        """
-        check_queries(model, attention_mask)
-        self.model, self.queries = model, len(input_ids)
-        self.heads, self.d_kv = model.config.num_heads, model.config.d_kv
-        self.mask = attention_mask.bool()[:, None, None]
-        encoded = model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
-        self.encoded, self.to_qkv = [], []
-        for block in model.decoder.block:
-            to_self, to_query = block.layer[0].SelfAttention, block.layer[1].EncDecAttention
-            self.encoded.append((self._heads(to_query.k(encoded)), self._heads(to_query.v(encoded))))
-            self.to_qkv.append(torch.cat([to_self.q.weight, to_self.k.weight, to_self.v.weight]))
-        bias = model.decoder.block[0].layer[0].SelfAttention.compute_bias(longest, longest, input_ids.device)
-        later = torch.ones(longest, longest, dtype=torch.bool, device=input_ids.device).triu(1)
-        self.bias = bias.masked_fill(later, -torch.inf).to(encoded.dtype)
-
-    def advance(self, tokens: torch.Tensor, parent: torch.Tensor, past: torch.Tensor, encoded: slice = slice(None)):
-        """Decode ``tokens`` after the rows ``parent`` of the past.
-
-        Args:
-            tokens: int64 [rows, length]: the same number of rows for each query.
-            parent: int64 [rows]: where the earlier tokens of each row stand in the past.
-            past: float [layers, 2, rows before, seen, heads * d_kv]: keys and values.
-            encoded: the queries that the rows belong to.
-
-        Returns:
-            hidden states, float [rows * length, d_model], and the past with these tokens.
-        """
-        rows, length = tokens.shape
-        layers, _, _, seen, inner = past.shape
-        now = past.new_empty(layers, 2, rows, seen + length, inner)
-        now[:, :, :, :seen] = past.index_select(2, parent)
-        bias = self.bias[:, :, seen : seen + length, : seen + length]
-        mask = self.mask[encoded]
-        hidden = self.model.shared(tokens.flatten())
-        for index, block in enumerate(self.model.decoder.block):
-            to_self, to_query, feed_forward = block.layer
-            qkv = functional.linear(_norm(to_self.layer_norm, hidden), self.to_qkv[index])
-            qkv = qkv.view(rows, length, 3, inner)
-            now[index, :, :, seen:] = qkv[:, :, 1:].permute(2, 0, 1, 3)
-            key, value = (self._heads(states) for states in now[index])
-            attended = self._attend(qkv[:, :, 0], key, value, bias)
-            hidden = torch.addmm(hidden, attended, to_self.SelfAttention.o.weight.T)
-
-            attention = to_query.EncDecAttention
-            query = functional.linear(_norm(to_query.layer_norm, hidden), attention.q.weight)
-            key, value = (states[encoded] for states in self.encoded[index])
-            attended = self._attend(query.view(len(key), -1, inner), key, value, mask)
-            hidden = torch.addmm(hidden, attended, attention.o.weight.T)
-
-            if feeds_simply(feed_forward, hidden):
-                dense = feed_forward.DenseReluDense
-                inside = functional.linear(_norm(feed_forward.layer_norm, hidden), dense.wi.weight).relu_()
-                hidden = torch.addmm(hidden, inside, dense.wo.weight.T)
-            else:
-                hidden = feed_forward(hidden)
-        return _norm(self.model.decoder.final_layer_norm, hidden), now
-
-    def log_probabilities(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        """Log-probabilities, float32 [positions, n], of ``tokens`` [positions, n] after ``hidden`` [positions, d]."""
-        hidden, weight = scaled_for_head(self.model, hidden), self.model.lm_head.weight
-        size = max(ROWS, LOGITS_ON_GPU // len(weight) // ROWS * ROWS)
-        found = []
-        for states, wanted in zip(hidden.split(size), tokens.split(size), strict=True):
-            logits = functional.linear(states, weight).float()
-            found.append(logits.gather(1, wanted) - logits.logsumexp(1, keepdim=True))
-        return torch.cat(found)
-
-    def _attend(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """Attention of [a, b, heads * d_kv] to keys and values [a, heads, c, d_kv]: [a * b, heads * d_kv]."""
-        attended = functional.scaled_dot_product_attention(self._heads(query), key, value, attn_mask=mask, scale=1.0)
-        return attended.transpose(1, 2).reshape(-1, query.shape[2])
-
-    def _heads(self, states: torch.Tensor) -> torch.Tensor:
-        """[a, b, heads * d_kv] -> [a, heads, b, d_kv]."""
-        return states.view(*states.shape[:2], self.heads, self.d_kv).transpose(1, 2)
-
-
-def _norm(layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
-    return functional.rms_norm(hidden, hidden.shape[-1:], layer.weight, layer.variance_epsilon)
+LEFT = 4  # the last tokens are a multiple of so many, so that few shapes come
 
 
 @dataclass(frozen=True)
-class _Beams:
-    """Beams of all queries, those of a query in the order of the docids, the dead ones behind.
-
-    Attributes:
-        node: int64 [queries, beams]: the node of the trie.
-        token: int64 [queries, beams]: the last token, which isn't decoded yet.
-        score: float32 [queries, beams]: -inf for a dead beam.
-        past: keys and values of the tokens before, as `FixedDecoder.advance` has them.
-        parent: int64 [queries, beams]: the row of each beam in the past.
-    """
-
-    node: torch.Tensor
-    token: torch.Tensor
-    score: torch.Tensor
-    past: torch.Tensor
-    parent: torch.Tensor
-
-
-@dataclass
 class _Found:
     """The best docids that have ended, best first: rows of the trie, and scores, both [queries, wanted]."""
 
@@ -148,14 +31,14 @@ class _Found:
     score: torch.Tensor
     length_penalty: float
 
-    def add(self, row: torch.Tensor, total: torch.Tensor, length: torch.Tensor | int) -> None:
-        """Add docids [queries, n] with the sums of their log-probabilities, -inf for none."""
+    def with_docids(self, row: torch.Tensor, total: torch.Tensor, length: torch.Tensor | int) -> _Found:
+        """These and docids [queries, n] with the sums of their log-probabilities, -inf for none."""
         row = torch.cat([self.row, row], 1)
         score = torch.cat([self.score, self.divided(total, length)], 1)
         by_row = row.argsort(stable=True)  # of equal scores the docid that is first in the trie comes first
         order = by_row.gather(1, score.gather(1, by_row).argsort(stable=True, descending=True))
         order = order[:, : self.row.shape[1]]
-        self.row, self.score = row.gather(1, order), score.gather(1, order)
+        return replace(self, row=row.gather(1, order), score=score.gather(1, order))
 
     def may_count(self, total: torch.Tensor, live: torch.Tensor, length: int, longest: torch.Tensor | int):
         """Which of the ``live`` beams, bool [queries, n], may yet end among the wanted, as `FoundDocids.may_count`."""
@@ -170,29 +53,101 @@ class _Found:
         return total / length**self.length_penalty if self.length_penalty else total
 
 
-def search_in_fixed_shapes(
-    decoder: FixedDecoder, trie: DocidTrie, num_beams: int, length_penalty: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The docids, int64 [queries, num_beams], and scores, float32, that `constrained_beam_search` describes."""
-    device, queries = decoder.mask.device, decoder.queries
-    tree, widest = trie.on(device), _widest(trie)
-    shape = (queries, num_beams)
-    nothing = torch.full(shape, NONE, device=device), torch.full(shape, -torch.inf, device=device)
-    found = _Found(*nothing, length_penalty)
-    root = torch.zeros(queries, 1, dtype=torch.long, device=device)
-    past = decoder.bias.new_empty(len(decoder.encoded), 2, queries, 0, decoder.heads * decoder.d_kv)
-    start = root + decoder.model.config.decoder_start_token_id
-    beams = _Beams(root, start, torch.zeros_like(root, dtype=torch.float32), past, torch.arange(queries, device=device))
-    for level in range(trie.depth):
-        if level:
-            left = _tokens_left(tree, beams, level).item()
+@dataclass(frozen=True)
+class _Beams:
+    """Beams of all queries, those of a query in the order of the docids, the dead ones behind.
+
+    Attributes:
+        node: int64 [queries, beams]: the node of the trie.
+        token: int64 [queries, beams]: the last token, which isn't decoded yet.
+        score: float32 [queries, beams]: -inf for a dead beam.
+        places: int64 [queries, beams, seen]: where the decoder keeps the tokens before.
+        found: the docids that have ended.
+        left: int64, a scalar: the most tokens that a docid of the beams still has, 0 if no beam lives, -1 while a node
+            has several docids.
+    """
+
+    node: torch.Tensor
+    token: torch.Tensor
+    score: torch.Tensor
+    places: torch.Tensor
+    found: _Found
+    left: torch.Tensor
+
+
+class FixedSearch:
+    """Beam search with one model and one trie for batches of one shape, in the same memory for all of them."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        trie: DocidTrie,
+        num_beams: int,
+        length_penalty: float,
+        shape: tuple[int, int],
+        steps: StepGraphs,
+    ) -> None:
+        """Take the memory for batches of ``shape`` (queries, most tokens of a query); ``steps`` runs each level."""
+        queries, query_tokens = shape
+        self.trie, self.num_beams, self.tree, self.steps = trie, num_beams, trie.on(model.device), steps
+        levels = max(1, len(trie.levels) - 1)  # on the last one each node stands alone
+        self.widest = _widest(trie)[:levels]
+        rows = [1] + [min(num_beams, candidates) for candidates in candidates_per_query(trie, num_beams)]
+        self.decoder = FixedDecoder(model, queries, query_tokens, rows[:levels], trie.depth)
+        device, wanted = model.device, (queries, num_beams)
+        nothing = torch.full(wanted, NONE, device=device), torch.full(wanted, -torch.inf, device=device)
+        root = torch.zeros(queries, 1, dtype=torch.long, device=device)
+        self.start = _Beams(
+            node=root,
+            token=root + model.config.decoder_start_token_id,
+            score=torch.zeros_like(root, dtype=torch.float32),
+            places=root.new_empty(queries, 1, 0),
+            found=_Found(*nothing, length_penalty),
+            left=root.new_tensor(-1),
+        )
+
+    def search(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The docids, int64 [queries, num_beams], and scores, float32, that `constrained_beam_search` describes."""
+        self.decoder.load(input_ids, attention_mask)
+        encode = self.steps if hasattr(self.decoder.model.get_encoder(), "block") else PlainSteps()  # may read a file
+        encode.run("encode", self.decoder.encode)
+        beams, left = self.start, -1
+        for level, width in enumerate(self.widest):
+            step = partial(_step, self.decoder, self.trie, self.tree, beams, level, width, self.num_beams)
+            beams = self.steps.run(level, step)
+            left = beams.left.item()
             if left >= 0:
-                if left:
-                    _complete(decoder, tree, beams, level, left, found)
                 break
-        width = widest[level] if level < len(widest) else 1
-        beams = _step(decoder, trie, tree, beams, level, width, num_beams, found)
-    return torch.where(found.score > -torch.inf, found.row, NONE), found.score
+        if left:
+            left = min(-(-left // LEFT) * LEFT, self.trie.depth - level - 1)
+            complete = partial(_complete, self.decoder, self.tree, beams, level + 1, left)
+            found = self.steps.run(("complete", level, left), complete)
+        else:
+            found = beams.found
+        return torch.where(found.score > -torch.inf, found.row, NONE), found.score.clone()
+
+
+@dataclass
+class LastSearch:
+    """The search of the last shape, for whoever searches for many batches: batches of one shape share it.
+
+    Its weights may change in place.
+    """
+
+    _key: tuple = ()
+    _search: FixedSearch | None = field(default=None, repr=False)
+
+    def of_shape(
+        self, model: PreTrainedModel, trie: DocidTrie, num_beams: int, length_penalty: float, shape: tuple[int, int]
+    ) -> FixedSearch:
+        """The search for batches of ``shape``: queries, tokens of the longest."""
+        shape = shape[0], padded_length(shape[1])
+        key = id(model), model.dtype, id(trie), num_beams, length_penalty, shape
+        if key != self._key:
+            self._key, self._search = (), None  # gives its memory back first
+            steps = StepGraphs() if model.device.type == "cuda" else PlainSteps()
+            self._search, self._key = FixedSearch(model, trie, num_beams, length_penalty, shape, steps), key
+        return self._search
 
 
 def candidates_per_query(trie: DocidTrie, num_beams: int) -> list[int]:
@@ -210,14 +165,6 @@ def _widest(trie: DocidTrie) -> list[int]:
     return [max(1, int(children[first:end].max())) for first, end in trie.levels]
 
 
-def _tokens_left(tree: SimpleNamespace, beams: _Beams, level: int) -> torch.Tensor:
-    """The most tokens that a docid of the beams still has, 0 if no beam lives, -1 while a node has several docids."""
-    row = tree.first_row[beams.node].long()
-    live = beams.score > -torch.inf
-    left = (tree.first_token[row + 1] - tree.first_token[row] - level).masked_fill(~live, 0).max()
-    return torch.where((live & (tree.end_row[beams.node] - row > 1)).any(), -1, left)
-
-
 def _step(
     decoder: FixedDecoder,
     trie: DocidTrie,
@@ -226,14 +173,15 @@ def _step(
     level: int,
     width: int,
     num_beams: int,
-    found: _Found,
 ) -> _Beams:
-    """Extend all beams by one token: docids that end go to ``found``, the best others are the next beams.
+    """Extend all beams by one token: some docids end, the best others are the next beams.
 
     ``width`` is the most children of a node of this level.
     """
     queries, before = beams.node.shape
-    hidden, past = decoder.advance(beams.token.view(-1, 1), beams.parent.flatten(), beams.past)
+    own_place = decoder.first_place[level] + torch.arange(before, device=beams.node.device)
+    places = torch.cat([beams.places, own_place[None, :, None].expand(queries, -1, -1)], 2)
+    hidden = decoder.step(beams.token, places, level)
     alone = tree.end_row[beams.node] - tree.first_row[beams.node] == 1
     first = torch.where(alone, beams.node, tree.first_child[beams.node])
     count = torch.where(alone, 1, tree.first_child[beams.node + 1] - first)
@@ -246,18 +194,31 @@ def _step(
     log_probability = decoder.log_probabilities(hidden, token.view(-1, width)).view(queries, before, width)
     score = (beams.score[..., None] + log_probability).masked_fill(~there, -torch.inf).flatten(1)
 
-    keep = best_of_rows(score, num_beams)
+    keep, found = best_of_rows(score, num_beams), beams.found
     if level + 1 >= trie.shortest:
         ended = place + 1 == tree.first_token[row + 1]
         at, live = _side_by_side(keep & ended, min(num_beams, score.shape[1]))
-        found.add(row.gather(1, at), score.gather(1, at).masked_fill(~live, -torch.inf), level + 1)
+        found = found.with_docids(row.gather(1, at), score.gather(1, at).masked_fill(~live, -torch.inf), level + 1)
         score = score.masked_fill(ended, -torch.inf)
         keep = best_of_rows(score, num_beams)
     keep = found.may_count(score, keep, level + 1, trie.depth)
     at, live = _side_by_side(keep, min(num_beams, score.shape[1]))
-    parent = at // width + torch.arange(queries, device=at.device)[:, None] * before
-    next_score = score.gather(1, at).masked_fill(~live, -torch.inf)
-    return _Beams(node.gather(1, at), token.gather(1, at), next_score, past, parent)
+    next_node = node.gather(1, at)
+    return _Beams(
+        node=next_node,
+        token=token.gather(1, at),
+        score=score.gather(1, at).masked_fill(~live, -torch.inf),
+        places=places.gather(1, (at // width)[..., None].expand(-1, -1, level + 1)),
+        found=found,
+        left=_tokens_left(tree, next_node, live, level + 1),
+    )
+
+
+def _tokens_left(tree: SimpleNamespace, node: torch.Tensor, live: torch.Tensor, level: int) -> torch.Tensor:
+    """What `_Beams` calls left, of beams with ``level`` tokens."""
+    row = tree.first_row[node].long()
+    left = (tree.first_token[row + 1] - tree.first_token[row] - level).masked_fill(~live, 0).max()
+    return torch.where((live & (tree.end_row[node] - row > 1)).any(), -1, left)
 
 
 def _side_by_side(keep: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -272,31 +233,28 @@ def _side_by_side(keep: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.T
     return at[:, :count] * live, live
 
 
-def _complete(
-    decoder: FixedDecoder, tree: SimpleNamespace, beams: _Beams, level: int, left: int, found: _Found
-) -> None:
+def _complete(decoder: FixedDecoder, tree: SimpleNamespace, beams: _Beams, level: int, left: int) -> _Found:
     """Score docids that stand alone to their ends: at most ``left`` tokens in one pass, some queries at a time."""
     queries, count = beams.node.shape
     row = tree.first_row[beams.node].long()
     length = tree.first_token[row + 1] - tree.first_token[row]
     offsets = torch.arange(level - 1, level - 1 + left, device=row.device)
-    places = (tree.first_token[row][..., None] + offsets).clamp(max=len(tree.tokens) - 2)
+    positions = (tree.first_token[row][..., None] + offsets).clamp(max=len(tree.tokens) - 2)
     size = max(1, POSITIONS // (count * left))
     scores = []
     for first in range(0, queries, size):
         some = slice(first, first + size)
-        tokens = tree.tokens[places[some]].long().flatten(0, 1)
-        hidden, _ = decoder.advance(tokens, beams.parent[some].flatten(), beams.past, some)
-        targets = tree.tokens[places[some] + 1].long().view(-1, 1)
+        hidden = decoder.finish(tree.tokens[positions[some]].long(), beams.places[some], some)
+        targets = tree.tokens[positions[some] + 1].long().view(-1, 1)
         scores.append(decoder.log_probabilities(hidden, targets).view(-1, count, left))
     there = offsets + 1 < length[..., None]
-    score = torch.cat(scores).masked_fill(~there, 0)
+    score, found = torch.cat(scores).masked_fill(~there, 0), beams.found
     if not found.length_penalty:
-        found.add(row, beams.score + score.sum(2), length)
-        return
+        return found.with_docids(row, beams.score + score.sum(2), length)
     total, live = beams.score, beams.score > -torch.inf
     for step, of_token in enumerate(score.unbind(2), level + 1):  # a query may be given up after any token
         total = total + of_token
         ended = live & (length == step)
-        found.add(row, total.masked_fill(~ended, -torch.inf), length)
+        found = found.with_docids(row, total.masked_fill(~ended, -torch.inf), length)
         live = found.may_count(total, live & ~ended, step, length)
+    return found

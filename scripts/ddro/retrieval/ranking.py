@@ -135,17 +135,19 @@ def rank_in_batches(
         own: the qids whose document of the same name has no place in their ranking; they have one beam more.
     """
     from ddro.retrieval.beam_search import batch_size, rank_documents
+    from ddro.retrieval.fixed_search import LastSearch
     from ddro.retrieval.runs import ranking_rows
 
     place_of = {docno: place for place, docno in enumerate(docnos) if docno in own}
     together = batch_size(model, trie, beams + bool(place_of), max_query_tokens, memory_mib * 2**20)
     log.info("%d queries, %d at a time, with %d beams on %s", len(qids), together, beams, model.device)
     by_length = sorted(range(len(qids)), key=lambda index: -len(input_ids[index]))
+    last = LastSearch()
     groups = [[index for index in by_length if (qids[index] in place_of) == is_own] for is_own in (False, True)]
 
     def rank(some: Sequence[int]) -> list:
         tokens, own_places = [input_ids[index] for index in some], [place_of.get(qids[index]) for index in some]
-        return rank_documents(model, trie, tokens, beams, length_penalty=length_penalty, own=own_places)
+        return rank_documents(model, trie, tokens, beams, length_penalty=length_penalty, own=own_places, last=last)
 
     ranked: dict[int, list[dict]] = {}
     batches = []

@@ -58,6 +58,12 @@ def add_optimizer_options(options: argparse.ArgumentParser) -> None:
     options.add_argument(
         "--precision", choices=PRECISIONS, required=True, help="of the computation on a GPU; weights: float32"
     )
+    options.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        required=True,
+        help="compile a GPU's steps with torch.compile",
+    )
 
 
 def add_validation_options(options: argparse.ArgumentParser) -> None:

@@ -40,17 +40,19 @@ class TokenLists(Sequence[list[int]]):
 
 @dataclass
 class InstanceCollator:
-    """Pads instances to the longest of the batch and looks up the docid that each should give.
+    """Pads instances to the longest of the batch, or a ``multiple``, and looks up the docid that each should give.
 
     A feature is {"input_ids": token ids, "document": row of ``docids``}. Labels are padded with -100, which the loss
     ignores.
     """
 
     docids: Sequence[Sequence[int]]
+    multiple: int = 1
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
-        input_ids, attention_mask = pad([feature["input_ids"] for feature in features])
-        labels, _ = pad([self.docids[feature["document"]] for feature in features], LABEL_PAD)
+        input_ids, attention_mask = pad([feature["input_ids"] for feature in features], multiple=self.multiple)
+        docids = [self.docids[feature["document"]] for feature in features]
+        labels, _ = pad(docids, LABEL_PAD, multiple=self.multiple)
         return {"input_ids": input_ids, "attention_mask": attention_mask, "labels": labels}
 
 

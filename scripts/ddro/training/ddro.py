@@ -60,6 +60,8 @@ ROWS_AT_A_TIME = 16  # of logits, for what is only logged
 class GroupCollator:
     """Batches preference pairs: each query once, its relevant docid once, and its rejected docids.
 
+    Lengths are those of the longest of the batch, or a ``multiple``.
+
     A feature is {"prompt_ids": the query's tokens, "chosen": a row of ``docids``, "rejected": several rows} and, once
     they are computed, {"ref_chosen": float, "ref_rejected": floats}.
 
@@ -75,6 +77,7 @@ class GroupCollator:
 
     start_token: int
     docids: Sequence[Sequence[int]]
+    multiple: int = 1
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, torch.Tensor]:
         counts = torch.tensor([len(feature["rejected"]) for feature in features])
@@ -82,10 +85,11 @@ class GroupCollator:
         of_pair = torch.repeat_interleave(counts)
         rejected = [row for feature in features for row in feature["rejected"]]
         rows = [features[query]["chosen"] for query in of_pair] + rejected
-        input_ids, attention_mask = pad([[self.start_token, *self.docids[row]] for row in rows])
+        docids = [[self.start_token, *self.docids[row]] for row in rows]
+        input_ids, attention_mask = pad(docids, multiple=self.multiple)
         completion_mask = attention_mask.clone()
         completion_mask[:, 0] = 0
-        prompt_ids, prompt_mask = pad([feature["prompt_ids"] for feature in features])
+        prompt_ids, prompt_mask = pad([feature["prompt_ids"] for feature in features], multiple=self.multiple)
         batch = {
             "input_ids": input_ids,
             "attention_mask": attention_mask,
@@ -127,26 +131,32 @@ def score_docids(
     encoded = model.get_encoder()(input_ids=prompt_ids, attention_mask=prompt_mask).last_hidden_state
     labels = labels[docid_row, 1:]
     there = labels != LABEL_PAD
+    whole = torch.compiler.is_compiling()  # a shape that the host must wait for would break the graph
     states = model.get_decoder()(
         input_ids=input_ids[docid_row, :-1],
         attention_mask=there,  # of the token before: the last one of a docid is no input, and nothing follows padding
         encoder_hidden_states=encoded.index_select(0, docid_query),  # its gradient adds in a fixed order
         encoder_attention_mask=prompt_mask[docid_query],
         use_cache=False,
-    ).last_hidden_state[there]
+    ).last_hidden_state
+    states = states.flatten(0, 1) if whole else states[there]
+    targets = labels.flatten().clamp(min=0) if whole else labels[there]
     if getattr(model.config, "scale_decoder_outputs", False):
         states = states * model.config.d_model**-0.5
     logits = model.get_output_embeddings()(states)
     all_log_probs = logits.float().log_softmax(-1)
-    log_probs = all_log_probs.gather(-1, labels[there][:, None])[:, 0]
+    log_probs = all_log_probs.gather(-1, targets[:, None])[:, 0]
 
     with torch.no_grad():
-        entropy = torch.cat([-(rows.exp() * rows).sum(-1) for rows in all_log_probs.split(ROWS_AT_A_TIME)])
+        at_a_time = len(all_log_probs) if whole else ROWS_AT_A_TIME
+        entropy = torch.cat([-(rows.exp() * rows).sum(-1) for rows in all_log_probs.split(at_a_time)])
         mean_logits = logits.float().mean(-1)
         is_top1 = log_probs == all_log_probs.amax(-1)
 
     def spread(values: torch.Tensor) -> torch.Tensor:
         """One value a token, as rows: each docid's wherever TRL wants it."""
+        if whole:
+            return values.view(there.shape).masked_fill(~there, 0).index_select(0, scored)
         return values.new_zeros(there.shape).masked_scatter(there, values).index_select(0, scored)
 
     return FusedCausalLMOutput(

@@ -85,6 +85,7 @@ def trainer_arguments(
         "disable_tqdm": not sys.stderr.isatty(),
         "report_to": "none",
         "dataloader_pin_memory": on_gpu,
+        "dataloader_num_workers": int(on_gpu),  # makes the next batches while the GPU works on this one
         "seed": options.seed,
     }
 
@@ -124,7 +125,8 @@ class PipelineTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         self.throughput.pause()
         begins = self.is_in_train and not self.state.global_step
-        with torch.random.fork_rng(enabled=begins):  # what is drawn before the first step changes no dropout after it
+        plainly = torch.compiler.set_stance("force_eager")  # compiling this pass, too, would take longer than it does
+        with torch.random.fork_rng(enabled=begins), plainly:  # what is drawn before the first step changes no dropout
             metrics = super().evaluate(*args, **kwargs)
         if begins and is_first_process():
             with write_whole(self._start) as folder:

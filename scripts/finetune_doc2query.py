@@ -26,9 +26,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> dict[str, float]:
-    from ddro.training.processes import is_first_process, use_processes
+    from ddro.training.processes import process_count, use_processes
 
     use_processes(arguments.processes)
+    from ddro.training.memory import in_smaller_batches
+
+    return in_smaller_batches(
+        lambda most: train(argparse.Namespace(**vars(arguments) | {"device_batch_size": most})),
+        arguments.device_batch_size or arguments.batch_size // process_count(),
+    )
+
+
+def train(arguments: argparse.Namespace) -> dict[str, float]:
     import pyarrow as pa
     from transformers import TrainingArguments, set_seed
 
@@ -38,6 +47,7 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     from ddro.training.batches import InstanceCollator, instance_dataset
     from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
+    from ddro.training.processes import is_first_process
     from ddro.training.trainer import SftTrainer, finish, train_with_checkpoints, trainer_arguments
 
     be_quiet()

@@ -4,16 +4,20 @@ import argparse
 from pathlib import Path
 
 from ddro.core import tables
-from ddro.core.command import call_main, shard_of
+from ddro.core.command import call_main, log, shard_of
 from ddro.core.files import write_json, write_table
 from ddro.corpora.judgements import read_own_documents, read_queries
-from ddro.retrieval.ranking import add_retrieval_options, rank_queries
+from ddro.retrieval.ranking import add_retrieval_options, agreement, rank_queries
 
 
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__)
     add_retrieval_options(options)
     options.add_argument("--shard", default="1-of-1", help="every 8th query from the 3rd on: 3-of-8 (default: all)")
+    options.add_argument(
+        "--compare-float32", type=int, metavar="N", default=0, help="rank N queries in float32, too, and say how alike"
+    )
+    options.add_argument("--qrels", type=Path, help="judgements, to compare MRR@10 as well (Parquet)")
     options.add_argument("--output-run", type=Path, required=True, help="the shard's part of the run (Parquet)")
     options.add_argument("--output-timing", type=Path, required=True, help="seconds of each batch (JSON)")
     return options
@@ -22,18 +26,22 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     shard, shards = shard_of(arguments.shard)
     queries = read_queries(arguments.queries, arguments.split)[shard - 1 :: shards]
-    run_table, timing = rank_queries(
-        queries,
-        own=read_own_documents(arguments.queries),
-        model=arguments.model,
-        trie=arguments.trie,
-        docids=arguments.docids,
-        beams=arguments.beams,
-        length_penalty=arguments.length_penalty,
-        max_query_tokens=arguments.max_query_tokens,
-        precision=arguments.precision,
-        memory_mib=arguments.memory_mib,
-    )
+    how = {
+        "own": read_own_documents(arguments.queries),
+        "model": arguments.model,
+        "trie": arguments.trie,
+        "docids": arguments.docids,
+        "beams": arguments.beams,
+        "length_penalty": arguments.length_penalty,
+        "max_query_tokens": arguments.max_query_tokens,
+        "memory_mib": arguments.memory_mib,
+    }
+    run_table, timing = rank_queries(queries, precision=arguments.precision, **how)
+    if arguments.compare_float32:
+        some = queries[: arguments.compare_float32]
+        in_float32, _ = rank_queries(some, precision="float32", **how)
+        timing["against_float32"] = found = agreement(run_table, in_float32, arguments.qrels)
+        log.info("against float32: %s", ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
     write_table(run_table, arguments.output_run, tables.RUN, ["qid", "docno"])
     write_json(timing, arguments.output_timing)
 

@@ -42,9 +42,18 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> dict[str, float]:
-    from ddro.training.processes import use_processes
+    from ddro.training.processes import process_count, use_processes
 
     use_processes(arguments.processes)
+    from ddro.training.memory import in_smaller_batches
+
+    return in_smaller_batches(
+        lambda most: train(argparse.Namespace(**vars(arguments) | {"device_batch_size": most})),
+        arguments.device_batch_size or arguments.batch_size // process_count(),
+    )
+
+
+def train(arguments: argparse.Namespace) -> dict[str, float]:
     import pyarrow.compute as pc
     from trl import DPOConfig
 

@@ -13,10 +13,11 @@ measure() {  # seconds, then what to run
     printf '%s\t%s\n' "$*" "$line"
 }
 
-measure 60 decode.py --batch 1 --repeats 3 --no-reference
-measure 60 decode.py --batch 8 --repeats 3
-measure 60 decode.py --batch 32 --queries 64 --repeats 3 --no-reference
-measure 60 decode.py --batch 32 --queries 64 --repeats 3 --no-reference --precision bfloat16
-measure 60 decode.py --batch 8 --docids-like tu --beams 15 --repeats 3 --no-reference
-measure 120 train.py --repeats 1
-measure 60 doc2query.py --quick
+measure 40 decode.py --batch 1 --queries 4 --no-reference
+measure 50 decode.py --batch 8 --documents 20000 --repeats 1
+measure 40 decode.py --batch 32 --queries 64 --no-reference
+measure 40 decode.py --batch 32 --queries 64 --no-reference --precision bfloat16
+measure 40 decode.py --batch 8 --docids-like tu --beams 15 --no-reference
+measure 50 train.py --parts finetune --no-reference --repeats 1
+measure 180 train.py --parts finetune --no-reference --repeats 1 --compile
+measure 40 doc2query.py --quick

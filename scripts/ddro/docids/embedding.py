@@ -17,6 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from ddro.core.command import UserError, log, progress
 from ddro.core.files import read_batches, read_json, write_json, write_whole
+from ddro.core.halves import in_halves
 from ddro.core.packages import model_folder
 from ddro.core.tables import CORPUS
 from ddro.docids.vectors import SHARD_ROWS, shard_path, write_shard
@@ -99,19 +100,20 @@ def embed_shard(
 ) -> np.ndarray:
     """The vectors of ``texts``, float32 [texts, dimension]; ``done`` is told of each batch.
 
-    The longest come first: a batch has texts of like length, and what doesn't fit the memory fails at once.
+    The longest come first: a batch has texts of like length, and one that doesn't fit the memory, which goes in halves,
+    shows at once.
     """
+
+    def encode(some: list[str]) -> list[np.ndarray]:
+        several = {"pool": pool, "chunk_size": batch_size} if pool else {}
+        return list(model.encode_document(some, batch_size=batch_size, show_progress_bar=False, **several))
+
     vectors = np.empty((len(texts), model.get_embedding_dimension()), np.float32)
     order = np.argsort([-len(text) for text in texts], kind="stable")
     size = batch_size * (len(pool["processes"]) * 8 if pool else 1)
     for start in range(0, len(texts), size):
         rows = order[start : start + size]
-        vectors[rows] = model.encode_document(
-            [texts[row] for row in rows],
-            batch_size=batch_size,
-            show_progress_bar=False,
-            **({"pool": pool, "chunk_size": batch_size} if pool else {}),
-        )
+        vectors[rows] = in_halves(encode, [texts[row] for row in rows], "documents")
         done(len(rows))
     return vectors
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ddro.core import tables
 from ddro.core.command import UserError, log, progress
@@ -110,6 +111,31 @@ def rank_queries(
         "precision": precision,
         "trie_bytes": loaded_trie.nbytes,
     }
+
+
+def agreement(run: pa.Table, other: pa.Table, qrels: Path | None) -> dict[str, float]:
+    """How alike two runs (`tables.RUN`) are on the queries of the ``other`` one.
+
+    Returns:
+        the number of "queries", their mean "overlap@10" (documents in both first tens, as a share of the larger), and
+        with judgements "mrr@10" and "mrr@10_other"; a query without a relevant document counts as 0 in both.
+    """
+    first_ten = [ranking.filter(pc.less_equal(ranking["rank"], 10)).to_pandas() for ranking in (run, other)]
+    ours, theirs = (dict(list(frame.sort_values("rank").groupby("qid")["docno"])) for frame in first_ten)
+    overlaps = [len({*ours[qid]} & {*docnos}) / max(len(ours[qid]), len(docnos)) for qid, docnos in theirs.items()]
+    found = {"queries": len(theirs), "overlap@10": sum(overlaps) / len(theirs)}
+    if qrels is None:
+        return found
+    judged = read_table(qrels, tables.QRELS)
+    judged = judged.filter(pc.greater(judged["relevance"], 0))
+    relevant = set(zip(judged["qid"].to_pylist(), judged["docno"].to_pylist(), strict=True))
+
+    def reciprocal_rank(qid: str, docnos: Iterable[str]) -> float:
+        return next((1 / rank for rank, docno in enumerate(docnos, 1) if (qid, docno) in relevant), 0.0)
+
+    for name, rankings in (("mrr@10", ours), ("mrr@10_other", theirs)):
+        found[name] = sum(reciprocal_rank(qid, rankings[qid]) for qid in theirs) / len(theirs)
+    return found
 
 
 def rank_in_batches(

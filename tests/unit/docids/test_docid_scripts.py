@@ -89,6 +89,19 @@ def test_vectors_are_in_the_order_of_the_texts_and_the_longest_are_embedded_firs
     assert (done, model.options) == ([2, 2, 1], {})
 
 
+def test_documents_that_do_not_fit_a_device_are_embedded_in_halves(caplog):
+    class Small(Lengths):
+        def encode_document(self, texts, **options):
+            if len(texts) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().encode_document(texts, **options)
+
+    model = Small()
+    assert embedding.embed_shard(model, TEXTS, 4, None, lambda count: None).tolist() == VECTORS
+    assert model.batches == [["cccc", "aaa"], ["dd", "b"], ["e"]]
+    assert "4 documents don't fit the device's memory" in caplog.text
+
+
 def test_several_gpus_get_several_batches_at_a_time():
     model, pool = Lengths(), {"processes": [None, None]}
     vectors = embedding.embed_shard(model, TEXTS * 10, 2, pool, lambda count: None)

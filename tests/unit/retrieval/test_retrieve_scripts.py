@@ -13,10 +13,11 @@ import rank_for_negatives
 import retrieve
 from ddro.core.command import UserError
 from ddro.core.files import read_json, read_table, write_table
-from ddro.core.tables import DOCIDS, QUERIES, RUN
+from ddro.core.tables import DOCIDS, QRELS, QUERIES, RUN
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import encode, load, pad
 from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
+from ddro.retrieval.ranking import agreement
 from ddro.retrieval.runs import read_run
 
 DOCNOS = ["d0", "d1", "d2", "d3", "d4"]
@@ -90,6 +91,33 @@ def test_the_trie_may_have_padded_docids(folder, tmp_path):
     trie = DocidTrie.load(tmp_path / "trie.safetensors")
     assert [trie.docid(row).tolist() for row in range(4)] == [[5, 9, 0, 0], [6, 8, 0, 0], [7, 8, 0, 0], [7, 9, 0, 0]]
     assert trie.documents_of(3).tolist() == [0, 3]
+
+
+def test_a_precision_is_compared_with_float32_on_some_queries(folder):
+    """The run's own overlap and MRR@10 are known, and those of bfloat16 are in the file."""
+    relevant = [f"q{number}" for number in range(len(TEXTS))]
+    run = read_run(gathered(folder, ["1-of-1"])[0]).to_pandas()
+    third = {qid: run[(run["qid"] == qid) & (run["rank"] == 3)]["docno"].item() for qid in relevant}
+    judged = pa.table([relevant, [third[qid] for qid in relevant], [1] * len(relevant)], schema=QRELS)
+    write_table(judged, folder / "thirds.parquet", QRELS)
+    comparing = ["--compare-float32", 3, "--qrels", folder / "thirds.parquet"]
+    same = read_json(retrieve_shard(folder, "1-of-1", *comparing)[1])["against_float32"]
+    assert same == {"queries": 3, "overlap@10": 1, "mrr@10": pytest.approx(1 / 3), "mrr@10_other": pytest.approx(1 / 3)}
+    other = read_json(retrieve_shard(folder, "1-of-1", *comparing, "--precision", "bfloat16")[1])["against_float32"]
+    assert other["queries"] == 3 and 0 < other["overlap@10"] <= 1 and other["mrr@10_other"] == pytest.approx(1 / 3)
+
+
+def test_overlap_and_mrr_of_two_runs_by_hand(tmp_path):
+    run, other = (
+        pa.Table.from_pylist(
+            [{"qid": "q", "docno": docno, "rank": rank, "score": -rank} for rank, docno in enumerate(docnos, 1)], RUN
+        )
+        for docnos in ("abcd", "bex")
+    )
+    write_table(pa.table([["q", "q"], ["b", "a"], [1, 0]], schema=QRELS), tmp_path / "qrels.parquet", QRELS)
+    found = agreement(run, other, tmp_path / "qrels.parquet")
+    assert found == {"queries": 1, "overlap@10": 1 / 4, "mrr@10": 1 / 2, "mrr@10_other": 1}
+    assert agreement(run, other, None) == {"queries": 1, "overlap@10": 1 / 4}
 
 
 def test_shards_give_the_run_of_the_whole(folder):

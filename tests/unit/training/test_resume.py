@@ -40,7 +40,7 @@ DDRO = [
 ]  # fmt: skip
 BOTH = [
     "--batch-size=4", "--weight-decay=0.01", "--epsilon=1e-8",
-    "--precision=bfloat16", "--max-grad-norm=1", "--schedule=linear", "--evaluations=3",
+    "--precision=bfloat16", "--no-compile", "--max-grad-norm=1", "--schedule=linear", "--evaluations=3",
     "--validation-beams=3", "--length-penalty=0", "--max-query-tokens=8", "--seed=1", "--checkpoint-minutes=0.005",
 ]  # fmt: skip
 
@@ -105,12 +105,16 @@ def command(data, step, initial, output):
     return "train_sft", [*common, *SFT, f"--stage={step}", f"--instances={data}/instances.parquet"]
 
 
-def run(name, arguments, kill_at_step=None, kill_at_save=None):
-    """What a process does: the script, with one thread; it may kill itself at a step, or in the middle of a save."""
+def run(name, arguments, kill_at_step=None, kill_at_save=None, fits=None):
+    """What a process does: the script, with one thread.
+
+    It may kill itself at a step, or in the middle of a save, or run out of memory where more instances than ``fits``
+    are trained on at a time.
+    """
     import torch
     from transformers import TrainerCallback
 
-    from ddro.training import callbacks, checkpoints
+    from ddro.training import callbacks, checkpoints, trainer
 
     torch.set_num_threads(1)
     saves = []
@@ -129,6 +133,13 @@ def run(name, arguments, kill_at_step=None, kill_at_save=None):
         if len(saves) == kill_at_save:
             os.kill(os.getpid(), signal.SIGKILL)
 
+    class Small(trainer.SftTrainer):
+        def training_step(self, model, inputs, *args, **kwargs):
+            if fits and len(inputs["input_ids"]) > fits:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return super().training_step(model, inputs, *args, **kwargs)
+
+    trainer.SftTrainer = Small
     original, callbacks.add_callbacks, checkpoints.flush_to_disk = callbacks.add_callbacks, add_callbacks, flush
     script = importlib.import_module(name)
     script.main(script.parser().parse_args(arguments))
@@ -176,6 +187,18 @@ def test_a_killed_training_ends_with_the_same_weights(step, data, processes, tra
     assert all((expected[name] == found[name]).all() for name in expected)
     start_weights = load_file(initial_of(step) / "model.safetensors")
     assert any(name in start_weights and (start_weights[name] != found[name]).any() for name in found)
+
+
+def test_a_training_that_does_not_fit_goes_on_in_halves(data, processes, trained, tmp_path):
+    _, initial_of = trained
+    models = []
+    for name, more, memory in (("asked", ["--device-batch-size=1"], {}), ("found", [], {"fits": 1})):
+        script, arguments = command(data, "finetune", initial_of("finetune"), tmp_path / name)
+        assert run_process(processes, (script, [*arguments, "--epochs=1", "--dropout=0", *more]), **memory) == 0
+        models.append(load_file(tmp_path / name / "model.safetensors"))
+    assert all((models[0][name] == models[1][name]).all() for name in models[0])
+    start = load_file(initial_of("finetune") / "model.safetensors")
+    assert any((start[name] != models[0][name]).any() for name in models[0])
 
 
 def run_launched(root, name, arguments, environments):

@@ -82,7 +82,7 @@ def test_mrr_is_the_mean_of_reciprocal_ranks(monkeypatch):
     trie = DocidTrie.build([[20], [21], [22], [21]])  # documents 1 and 3 share a docid
     ranked = {5: [2, 1, 0], 6: [0, 1, 2]}  # rows of the trie's docids, best first, for a query of that first token
 
-    def beam_search(model, trie, tokens, mask, beams, *, length_penalty):
+    def beam_search(model, trie, tokens, mask, beams, *, length_penalty, last):
         assert length_penalty == 1
         found = torch.tensor([ranked[int(query[0])] for query in tokens])
         return found, torch.zeros(found.shape)

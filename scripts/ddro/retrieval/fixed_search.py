@@ -109,7 +109,7 @@ class FixedSearch:
     def search(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The docids, int64 [queries, num_beams], and scores, float32, that `constrained_beam_search` describes."""
         self.decoder.load(input_ids, attention_mask)
-        encode = self.steps if hasattr(self.decoder.model.get_encoder(), "block") else PlainSteps()  # may read a file
+        encode = self.steps if hasattr(self.decoder.model.get_encoder(), "block") else PlainSteps()  # a frozen one reads files
         encode.run("encode", self.decoder.encode)
         beams, left = self.start, -1
         for level, width in enumerate(self.widest):
@@ -151,7 +151,7 @@ class LastSearch:
 
 
 def candidates_per_query(trie: DocidTrie, num_beams: int) -> list[int]:
-    """The candidates of each level: those of `search_in_fixed_shapes` for one query."""
+    """The candidates of each level that `FixedSearch` has for one query."""
     found, beams = [], 1
     for width in _widest(trie):
         found.append(beams * width)

@@ -68,6 +68,16 @@ def test_the_table_says_what_the_recipes_say(path):
     assert dict(rows_of_table()).get(path) == [cell(recipe, path) for recipe in RECIPES.values()]
 
 
+def test_each_of_the_twenty_differences_names_its_setting():
+    part = METHOD.partition("## Where the sources differ")[2].partition("What is left different")[0]
+    rows = [row.split("|")[1:-1] for row in re.findall(r"^\| .*\|$", part, flags=re.MULTILINE)][1:]
+    assert len(rows) == 20
+    names = {name for path in SETTINGS for name in (path, path.split(".")[-1])}
+    for point, _, setting in rows:
+        first = re.search(r"`([a-z0-9_.]+)", setting)
+        assert first and first[1] in names, point
+
+
 def test_a_setting_that_a_recipe_leaves_to_its_default_belongs_to_a_model_from_scratch():
     left_out = {path for path in SETTINGS for recipe in RECIPES.values() if not cell(recipe, path)}
     assert {path.split(".")[0] for path in left_out} <= {"model"}

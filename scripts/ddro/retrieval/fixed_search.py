@@ -109,8 +109,8 @@ class FixedSearch:
     def search(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The docids, int64 [queries, num_beams], and scores, float32, that `constrained_beam_search` describes."""
         self.decoder.load(input_ids, attention_mask)
-        encode = self.steps if hasattr(self.decoder.model.get_encoder(), "block") else PlainSteps()  # a frozen one reads files
-        encode.run("encode", self.decoder.encode)
+        reads_files = not hasattr(self.decoder.model.get_encoder(), "block")  # a frozen encoder
+        (PlainSteps() if reads_files else self.steps).run("encode", self.decoder.encode)
         beams, left = self.start, -1
         for level, width in enumerate(self.widest):
             step = partial(_step, self.decoder, self.trie, self.tree, beams, level, width, self.num_beams)

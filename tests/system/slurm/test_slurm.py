@@ -111,7 +111,7 @@ def test_a_change_goes_through_the_profile(project):
     with_gpu = {name for name, job in done.items() if "gpu" in job.get("TresPerJob", "")}
     assert with_gpu == {RETRIEVE, RETRIEVE.replace("ddro", "sft")}
     asked = done[RETRIEVE]
-    assert (asked["MinMemoryNode"], asked["TimeLimit"], asked["NumCPUs"]) == ("32000M", "04:00:00", "8")
+    assert (asked["MinMemoryNode"], asked["TimeLimit"], asked["NumCPUs"]) == ("12000M", "04:00:00", "8")
     assert "Nothing to be done" in snakemake(project, "--dry-run")  # without the profile
 
 

@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     if arguments.order == "training_queries" and not (arguments.queries and arguments.qrels):
         raise UserError("--order training_queries needs --queries and --qrels.")
-    of_documents = pa.schema([tables.CORPUS.field(name) for name in ("docno", "url", "title")])  # no body: it is large
+    of_documents = tables.columns(tables.CORPUS, "docno", "url", "title")  # no body: it is large
     corpus = read_table(arguments.corpus, of_documents, ["docno"])
     if not corpus.num_rows:
         raise UserError(f"{arguments.corpus}: there is no document to give a docid.")

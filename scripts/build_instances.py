@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> None:
     tokenizer = load_tokenizer(arguments.model)
     if arguments.lower_case:
         read_in_lower_case(tokenizer)
-    corpus = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])
+    corpus = read_table(arguments.corpus, tables.columns(tables.CORPUS, "docno"), ["docno"])
     docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
     check_foreign_key(corpus, arguments.corpus, "docno", docids["docno"], str(arguments.docids))
 
@@ -99,7 +99,7 @@ def of_pseudo_queries(arguments, tokenizer, corpus, docids) -> Iterator[pa.Table
     from ddro.training.building import OfTexts
 
     path = arguments.pseudo_queries
-    keys = pa.schema([tables.PSEUDO_QUERIES.field(name) for name in ("docno", "rank")])
+    keys = tables.columns(tables.PSEUDO_QUERIES, "docno", "rank")
     check_foreign_key(read_table(path, keys, keys.names), path, "docno", corpus["docno"], str(arguments.corpus))
     blocks = read_batches(path, tables.PSEUDO_QUERIES, TEXTS_A_BLOCK)
     texts = progress(blocks, description="search_pretrain", unit=f"blocks of {TEXTS_A_BLOCK} texts")
@@ -113,7 +113,7 @@ def of_queries(arguments, tokenizer, corpus, docids) -> Iterator[pa.Table]:
 
     relevant = relevant_documents(arguments.queries, arguments.qrels, "train", corpus["docno"])
     pairs = [{"docno": docno, "text": query.text} for query in relevant for docno in query.docnos]
-    texts = pa.Table.from_pylist(pairs, pa.schema([tables.INSTANCES.field(name) for name in ("docno", "text")]))
+    texts = pa.Table.from_pylist(pairs, tables.columns(tables.INSTANCES, "docno", "text"))
     blocks = (texts.slice(start, TEXTS_A_BLOCK) for start in range(0, len(texts), TEXTS_A_BLOCK))
     return OfTexts(tokenizer, arguments.query_tokens).tables(blocks, arguments.threads)
 

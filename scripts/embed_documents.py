@@ -32,7 +32,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    import pyarrow as pa
 
     from ddro.core import tables
     from ddro.core.files import read_table, write_json, write_whole
@@ -43,7 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
         value = getattr(arguments, name)
         if value is not None and value < 1:
             raise UserError(f"--{name.replace('_', '-')} is {value}; it must be at least 1.")
-    if not read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"]).num_rows:
+    if not read_table(arguments.corpus, tables.columns(tables.CORPUS, "docno"), ["docno"]).num_rows:
         raise UserError(f"{arguments.corpus}: there is no document to embed.")
     texts = TextsOfCorpus(arguments.corpus, arguments.text)
     if empty := sum(not text for text in texts):

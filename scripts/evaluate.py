@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddro.core.command import UserError, call_main, log
 from ddro.core.files import check_foreign_key, read_table, write_json, write_table
-from ddro.core.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, SPLITS
+from ddro.core.tables import CORPUS, MEASURES, PER_QUERY, QRELS, QUERIES, SPLITS, columns
 
 
 def parser() -> argparse.ArgumentParser:
@@ -32,7 +32,6 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: argparse.Namespace) -> None:
     """Check that run, queries, qrels and corpus fit each other, then evaluate."""
-    import pyarrow as pa
     import pyarrow.compute as pc
 
     from ddro.corpora.judgements import queries_of_split
@@ -42,7 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     queries = read_table(arguments.queries, QUERIES, unique=["qid"])
     qrels = read_table(arguments.qrels, QRELS, unique=["qid", "docno"])
-    docnos = read_table(arguments.corpus, pa.schema([CORPUS.field("docno")]))["docno"]
+    docnos = read_table(arguments.corpus, columns(CORPUS, "docno"))["docno"]
     ranking = read_run(arguments.run)
 
     qids = queries_of_split(queries, arguments.queries, arguments.split)["qid"]

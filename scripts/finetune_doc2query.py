@@ -38,7 +38,6 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 def train(arguments: argparse.Namespace) -> dict[str, float]:
-    import pyarrow as pa
     from transformers import TrainingArguments, set_seed
 
     from ddro.corpora.judgements import relevant_documents
@@ -58,7 +57,7 @@ def train(arguments: argparse.Namespace) -> dict[str, float]:
             save_whole(model, tokenizer, arguments.output)
         log.info("no epochs: %s is taken as it is", arguments.model)
         return {}
-    docnos = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])["docno"]
+    docnos = read_table(arguments.corpus, tables.columns(tables.CORPUS, "docno"), ["docno"])["docno"]
     queries: list[list[int]] = []
 
     def pairs(split: str):

@@ -26,7 +26,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    import pyarrow as pa
 
     from ddro.core import tables
     from ddro.core.files import read_table, write_whole
@@ -42,7 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
             "Write body or title_body as bm25.text (--text)."
         )
     total = corpus.metadata.num_rows
-    read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])  # unique, or an error
+    read_table(arguments.corpus, tables.columns(tables.CORPUS, "docno"), ["docno"])  # unique, or an error
 
     def documents() -> Iterator[tuple[str, str]]:
         if arguments.pseudo_queries is None:

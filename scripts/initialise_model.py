@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-import pyarrow as pa
-
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log
 from ddro.core.files import read_batches, read_table
@@ -30,9 +28,9 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.models.t5 import be_quiet, initialise_t5, save_whole, train_tokenizer
 
     be_quiet()
-    if not read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"]).num_rows:
+    if not read_table(arguments.corpus, tables.columns(tables.CORPUS, "docno"), ["docno"]).num_rows:
         raise UserError(f"{arguments.corpus}: the corpus is empty.")
-    parts = read_batches(arguments.corpus, pa.schema([tables.CORPUS.field(name) for name in ("title", "body")]))
+    parts = read_batches(arguments.corpus, tables.columns(tables.CORPUS, "title", "body"))
     texts = (
         f"{title} {body}"
         for part in parts

@@ -3,8 +3,6 @@
 import argparse
 from pathlib import Path
 
-import pyarrow as pa
-
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log
 from ddro.core.files import read_batches, read_table
@@ -23,8 +21,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    documents = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"]).num_rows
-    columns = pa.schema([tables.CORPUS.field(name) for name in ("docno", "title", "body")])
+    documents = read_table(arguments.corpus, tables.columns(tables.CORPUS, "docno"), ["docno"]).num_rows
+    columns = tables.columns(tables.CORPUS, "docno", "title", "body")
     texts = [
         MadeQuery(f"{part}-{row['docno']}", text, row["docno"])
         for some in read_batches(arguments.corpus, columns)

@@ -12,7 +12,7 @@ from ddro.core.command import UserError, call_main, log, progress
 from ddro.core.files import check_foreign_key, read_batches, read_table
 from ddro.corpora.sampling import most_judged, write_in_order
 
-DOCNO = pa.schema([tables.DOCUMENTS.field("docno")])
+DOCNO = tables.columns(tables.DOCUMENTS, "docno")
 
 
 def parser() -> argparse.ArgumentParser:

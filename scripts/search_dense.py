@@ -24,7 +24,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     from ddro.core.files import read_json, read_table, write_json, write_whole
@@ -36,7 +35,7 @@ def main(arguments: argparse.Namespace) -> None:
 
     if arguments.depth < 1:
         raise UserError(f"--depth {arguments.depth}: must be 1 or more.")
-    corpus = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])
+    corpus = read_table(arguments.corpus, tables.columns(tables.CORPUS, "docno"), ["docno"])
     docnos = corpus["docno"].combine_chunks()
     vectors = read_vectors(arguments.embeddings)
     if len(vectors) != len(docnos):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ddro.core.command import call_main, log
 from ddro.core.files import read_table, write_whole
-from ddro.core.tables import CORPUS, PER_QUERY, QRELS, QUERIES
+from ddro.core.tables import CORPUS, PER_QUERY, QRELS, QUERIES, columns
 
 SAMPLES, DEPTH = 12, 5
 SYSTEMS = ("bm25", "sft", "ddro")
@@ -24,7 +24,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    import pyarrow as pa
 
     from ddro.core.text import smallest_hashes
     from ddro.report.samples import Sample, first_relevant, samples_page
@@ -33,7 +32,7 @@ def main(arguments: argparse.Namespace) -> None:
     groups = read_table(arguments.per_query, PER_QUERY).to_pandas().groupby("qid")["group"].first()
     texts = read_table(arguments.queries, QUERIES, ["qid"]).to_pandas().set_index("qid")["text"]
     qrels = read_table(arguments.qrels, QRELS, ["qid", "docno"]).to_pandas().query("relevance >= 1")
-    of_documents = pa.schema([CORPUS.field(name) for name in ("docno", "title")])
+    of_documents = columns(CORPUS, "docno", "title")
     titles = read_table(arguments.corpus, of_documents).to_pandas().set_index("docno")["title"]
     chosen = smallest_hashes(list(groups.index), SAMPLES)
     rankings = {}

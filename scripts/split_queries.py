@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    corpus = read_table(arguments.corpus, pa.schema([tables.CORPUS.field("docno")]), ["docno"])
+    corpus = read_table(arguments.corpus, tables.columns(tables.CORPUS, "docno"), ["docno"])
     queries = read_table(arguments.queries, tables.RAW_QUERIES, ["qid"])
     qrels = read_table(arguments.qrels, tables.QRELS, ["qid", "docno"])
     check_foreign_key(qrels, arguments.qrels, "qid", queries["qid"], str(arguments.queries))

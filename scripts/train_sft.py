@@ -131,7 +131,7 @@ def read_instances(path: Path, arguments: argparse.Namespace, docids: pa.Table) 
     """The instances of one file, checked: some at a time, their tokens and the rows of their documents."""
     import pyarrow.compute as pc
 
-    instances = read_table(path, pa.schema([tables.INSTANCES.field("docno")]))
+    instances = read_table(path, tables.columns(tables.INSTANCES, "docno"))
     if not instances.num_rows:
         raise UserError(
             f"{path}: stage {arguments.stage} has no instances there. Its texts come from the recipe's "
@@ -139,7 +139,7 @@ def read_instances(path: Path, arguments: argparse.Namespace, docids: pa.Table) 
         )
     check_foreign_key(instances, path, "docno", docids["docno"], str(arguments.docids))
     rows, start = pc.index_in(instances["docno"], docids["docno"].combine_chunks()).to_numpy(), 0
-    for part in read_batches(path, pa.schema([tables.INSTANCES.field("input_ids")]), ROWS_A_PART):
+    for part in read_batches(path, tables.columns(tables.INSTANCES, "input_ids"), ROWS_A_PART):
         yield part["input_ids"], rows[start : start + len(part)]
         start += len(part)
 

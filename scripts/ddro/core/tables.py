@@ -2,6 +2,12 @@
 
 import pyarrow as pa
 
+
+def columns(schema: pa.Schema, *names: str) -> pa.Schema:
+    """The named columns of a table alone, for whoever reads no others."""
+    return pa.schema([schema.field(name) for name in names])
+
+
 DOCUMENTS = pa.schema({"docno": pa.string(), "url": pa.string(), "title": pa.string(), "body": pa.string()})
 CONTENT_START = pa.field("content_start", pa.int32())
 """A further column of documents and corpus, only where a page has an abstract (Natural Questions): the characters of

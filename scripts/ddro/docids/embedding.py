@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from sentence_transformers import SentenceTransformer
@@ -19,10 +18,10 @@ from ddro.core.command import UserError, log, progress
 from ddro.core.files import read_batches, read_json, write_json, write_whole
 from ddro.core.halves import in_halves
 from ddro.core.packages import model_folder
-from ddro.core.tables import CORPUS
+from ddro.core.tables import CORPUS, columns
 from ddro.docids.vectors import SHARD_ROWS, shard_path, write_shard
 
-PARTS = pa.schema([CORPUS.field(name) for name in ("title", "body")])
+PARTS = columns(CORPUS, "title", "body")
 
 
 class TextsOfCorpus:

@@ -15,14 +15,14 @@ from transformers import PreTrainedTokenizerBase
 from ddro.core.command import progress
 from ddro.core.files import read_batches
 from ddro.core.parallel import in_order
-from ddro.core.tables import CORPUS, INSTANCES
+from ddro.core.tables import CORPUS, INSTANCES, columns
 from ddro.models.t5 import encode_as_array
 from ddro.training.instances import PASSAGES, SAMPLED_TERMS, Instance, docid_to_docid
 
 ROWS_A_BLOCK = 512
 """Documents that one process makes instances of at a time."""
 
-TEXT = pa.schema([CORPUS.field(name) for name in ("docno", "title", "body")])
+TEXT = columns(CORPUS, "docno", "title", "body")
 
 
 @dataclass

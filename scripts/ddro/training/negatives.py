@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ddro.core.command import UserError
 from ddro.core.files import check_table, open_in_parts
-from ddro.core.tables import RUN
+from ddro.core.tables import RUN, columns
 
 ROWS_A_BATCH = 2**18
 """Rows of a run that are in memory at a time."""
@@ -195,7 +195,7 @@ def read_rankings(
     Raises:
         UserError: an unknown document (without ``others``), a document twice for one query, or rows out of order.
     """
-    schema = pa.schema([RUN.field(name) for name in ("qid", "docno", "rank")])
+    schema = columns(RUN, "qid", "docno", "rank")
     previous, waiting = "", schema.empty_table()
     try:
         with open_in_parts(path) as file:

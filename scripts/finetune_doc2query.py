@@ -1,6 +1,7 @@
 """Train a model to write the queries of a document: documents in, their training queries out."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from ddro.core import tables
@@ -31,13 +32,12 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     use_processes(arguments.processes)
     from ddro.training.memory import in_smaller_batches
 
-    return in_smaller_batches(
-        lambda most: train(argparse.Namespace(**vars(arguments) | {"device_batch_size": most})),
-        arguments.device_batch_size or arguments.batch_size // process_count(),
-    )
+    at_first = arguments.device_batch_size or arguments.batch_size // process_count()
+    return in_smaller_batches(partial(train, arguments), at_first)
 
 
-def train(arguments: argparse.Namespace) -> dict[str, float]:
+def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:
+    """Train with at most so many examples on a device at a time."""
     from transformers import TrainingArguments, set_seed
 
     from ddro.corpora.judgements import relevant_documents
@@ -75,7 +75,10 @@ def train(arguments: argparse.Namespace) -> dict[str, float]:
     train, validation = pairs("train"), pairs("validation")
     checkpoints = Checkpoints(arguments.output, identity(__file__, vars(arguments)))
     settings = trainer_arguments(
-        TrainingSettings.of(vars(arguments)), checkpoints.folder, warmup=arguments.warmup_share, best="eval_loss"
+        TrainingSettings.of(vars(arguments) | {"device_batch_size": most}),
+        checkpoints.folder,
+        warmup=arguments.warmup_share,
+        best="eval_loss",
     )
     trainer = SftTrainer(
         model,

@@ -1,6 +1,7 @@
 """Train DDRO: prefer each query's relevant docid to docids that BM25 ranks for it."""
 
 import argparse
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -47,13 +48,12 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     use_processes(arguments.processes)
     from ddro.training.memory import in_smaller_batches
 
-    return in_smaller_batches(
-        lambda most: train(argparse.Namespace(**vars(arguments) | {"device_batch_size": most})),
-        arguments.device_batch_size or arguments.batch_size // process_count(),
-    )
+    at_first = arguments.device_batch_size or arguments.batch_size // process_count()
+    return in_smaller_batches(partial(train, arguments), at_first)
 
 
-def train(arguments: argparse.Namespace) -> dict[str, float]:
+def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:
+    """Train with at most so many examples on a device at a time."""
     import pyarrow.compute as pc
     from trl import DPOConfig
 
@@ -93,7 +93,7 @@ def train(arguments: argparse.Namespace) -> dict[str, float]:
     validation = read_pairs(arguments.validation_negatives, arguments, docids, queries)
     size = group_size(arguments.batch_size, train)
     settings = trainer_arguments(
-        TrainingSettings.of(vars(arguments)),
+        TrainingSettings.of(vars(arguments) | {"device_batch_size": most}),
         checkpoints.folder,
         warmup=arguments.warmup_steps,
         best=BEST[arguments.keep],

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -57,13 +58,12 @@ def main(arguments: argparse.Namespace) -> dict[str, float]:
     use_processes(arguments.processes)
     from ddro.training.memory import in_smaller_batches
 
-    return in_smaller_batches(
-        lambda most: train(argparse.Namespace(**vars(arguments) | {"device_batch_size": most})),
-        arguments.device_batch_size or arguments.batch_size // process_count(),
-    )
+    at_first = arguments.device_batch_size or arguments.batch_size // process_count()
+    return in_smaller_batches(partial(train, arguments), at_first)
 
 
-def train(arguments: argparse.Namespace) -> dict[str, float]:
+def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:
+    """Train with at most so many examples on a device at a time."""
     import pyarrow.compute as pc
     from transformers import TrainingArguments, set_seed
 
@@ -111,7 +111,10 @@ def train(arguments: argparse.Namespace) -> dict[str, float]:
     multiple = compile_for_gpu(model) if arguments.compile else 1
     best = MRR if arguments.keep == "best" else None
     settings = trainer_arguments(
-        TrainingSettings.of(vars(arguments)), checkpoints.folder, warmup=arguments.warmup_share, best=best
+        TrainingSettings.of(vars(arguments) | {"device_batch_size": most}),
+        checkpoints.folder,
+        warmup=arguments.warmup_share,
+        best=best,
     )
     trainer = SftTrainer(
         model,

@@ -10,6 +10,8 @@ from ddro.core.command import UserError, log
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+ANOTHER_GPU = "Take a GPU with more memory, or one that nobody else uses; see what does with nvidia-smi."
+
 
 def in_halves(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[Item], what: str) -> list[Result]:
     """``work(items)``; where that runs out of the device's memory, of each half apart, and so on. The log says so.
@@ -28,8 +30,7 @@ def in_halves(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[It
             raise
         if len(items) == 1:
             raise UserError(
-                f"the device's memory doesn't hold one of the {what} ({str(error).splitlines()[0]}). Take a GPU with "
-                "more memory, or one that nobody else uses; see what does with nvidia-smi."
+                f"the device's memory doesn't hold one of the {what} ({str(error).splitlines()[0]}). {ANOTHER_GPU}"
             ) from error
     half = len(items) // 2
     log.warning("%d %s don't fit the device's memory: they go in halves of %d", len(items), what, half)

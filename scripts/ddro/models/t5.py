@@ -270,11 +270,15 @@ def _encoded_blocks(
         yield tokenizer(texts[first : first + TEXTS_AT_A_TIME], **settings)["input_ids"]
 
 
+def padded_length(length: int, multiple: int) -> int:
+    """The next ``multiple`` from ``length`` on."""
+    return -(-length // multiple) * multiple
+
+
 def pad(sequences: Sequence[Sequence[int]], value: int = 0, *, multiple: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
     """Right-pad to the longest, or a ``multiple``: int64 [sequences, length], and the mask that is 0 for padding."""
     lengths = torch.tensor([len(sequence) for sequence in sequences])
-    longest = -(-int(lengths.max()) // multiple) * multiple
-    mask = torch.arange(longest) < lengths[:, None]
+    mask = torch.arange(padded_length(int(lengths.max()), multiple)) < lengths[:, None]
     padded = torch.full(mask.shape, value, dtype=torch.long)
     padded[mask] = torch.tensor([token for sequence in sequences for token in sequence])
     return padded, mask.long()

@@ -12,10 +12,10 @@ from transformers import PreTrainedModel
 
 from ddro.core.command import UserError
 from ddro.docids.trie import DocidTrie
-from ddro.models.t5 import pad
+from ddro.models.t5 import pad, padded_length
 from ddro.retrieval.completion import OpenDocids, score_to_the_end
-from ddro.retrieval.fixed_decoder import padded_length
-from ddro.retrieval.fixed_search import LastSearch, candidates_per_query
+from ddro.retrieval.fixed_decoder import QUERY_TOKENS
+from ddro.retrieval.fixed_search import LastSearch, candidates_per_query, rows_per_query
 from ddro.retrieval.found_docids import NONE, FoundDocids, best_of_rows
 from ddro.retrieval.t5_decoder import Past, Rows, T5Decoder
 
@@ -225,15 +225,15 @@ def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, que
     """
     config = model.config
     inner = config.num_heads * config.d_kv
-    query_tokens = padded_length(query_tokens) if model.device.type == "cuda" else query_tokens
+    query_tokens = padded_length(query_tokens, QUERY_TOKENS) if model.device.type == "cuda" else query_tokens
     d_ff = max(config.d_ff, (getattr(config, "encoder", None) or {}).get("intermediate_size", 0))
     numbers = query_tokens * (8 * config.d_model + d_ff + 2 * config.num_decoder_layers * inner)
-    tokens = len(trie.levels) if trie.shortest == trie.depth else trie.depth
     candidates = candidates_per_query(trie, num_beams)
     if model.device.type == "cuda":
-        kept = 1 + sum(min(num_beams, count) for count in candidates)
+        kept = sum(rows_per_query(trie, num_beams))
         numbers += 2 * kept * (config.num_decoder_layers * inner + config.num_heads * num_beams)
     else:
+        tokens = len(trie.levels) if trie.shortest == trie.depth else trie.depth
         numbers += 4 * config.num_decoder_layers * num_beams * tokens * inner
         candidates = [min(end - first, most) for most, (first, end) in zip(candidates, trie.levels[1:], strict=False)]
     numbers += num_beams * (8 * config.d_model + config.d_ff)

@@ -8,6 +8,7 @@ import torch
 from torch.nn import functional
 from transformers import PreTrainedModel
 
+from ddro.models.t5 import padded_length
 from ddro.retrieval.t5_decoder import LOGITS_ON_GPU, check_queries, feeds_simply, scaled_for_head
 
 ROWS = 128  # a product takes as long for one row as for so many
@@ -41,14 +42,14 @@ class FixedDecoder:
         self.model, self.queries, self.longest = model, queries, longest
         self.heads, self.d_kv = model.config.num_heads, model.config.d_kv
         inner, blocks, device = self.heads * self.d_kv, model.decoder.block, model.device
-        padded = padded_length(query_tokens)
+        padded = padded_length(query_tokens, QUERY_TOKENS)
         zeros, like = model.shared.weight.new_zeros, model.shared.weight.new_empty
         self.first_place = [sum(rows[:level]) for level in range(len(rows))]
         levels = torch.repeat_interleave(torch.arange(len(rows)), torch.tensor(rows))
         self.level = functional.pad(levels, (0, -len(levels) % ALIGNED)).to(device)
         self.kept = zeros(len(blocks), 2, queries, len(self.level), inner)  # numbers also where a mask hides them
         self.to_qkv = like(len(blocks), 3 * inner, model.config.d_model)
-        self.bias = zeros(1, self.heads, longest, -(-longest // ALIGNED) * ALIGNED)[..., :longest]
+        self.bias = zeros(1, self.heads, longest, padded_length(longest, ALIGNED))[..., :longest]
         self.encoded = like(len(blocks), 2, queries, self.heads, padded, self.d_kv)
         self.mask = like(queries, 1, 1, padded)
         self.input_ids = torch.zeros(queries, padded, dtype=torch.long, device=device)
@@ -97,7 +98,7 @@ class FixedDecoder:
         """
         queries, rows = tokens.shape
         own = slice(self.first_place[level], self.first_place[level] + rows)
-        seen = -(-own.stop // ALIGNED) * ALIGNED
+        seen = padded_length(own.stop, ALIGNED)
         before = torch.zeros(queries, rows, seen, dtype=torch.bool, device=tokens.device).scatter_(2, places, True)
         bias = self.bias[0, :, level].index_select(1, self.level[:seen])[:, None]
         mask = torch.where(before[:, None], bias, -torch.inf)
@@ -185,8 +186,3 @@ class FixedDecoder:
 
 def _norm(layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:
     return functional.rms_norm(hidden, hidden.shape[-1:], layer.weight, layer.variance_epsilon)
-
-
-def padded_length(query_tokens: int) -> int:
-    """The tokens that `FixedDecoder` has room for where the longest query has ``query_tokens``."""
-    return -(-query_tokens // QUERY_TOKENS) * QUERY_TOKENS

@@ -15,7 +15,8 @@ import torch
 from transformers import PreTrainedModel
 
 from ddro.docids.trie import DocidTrie
-from ddro.retrieval.fixed_decoder import FixedDecoder, padded_length
+from ddro.models.t5 import padded_length
+from ddro.retrieval.fixed_decoder import QUERY_TOKENS, FixedDecoder
 from ddro.retrieval.found_docids import NONE, best_of_rows
 from ddro.retrieval.step_graphs import PlainSteps, StepGraphs
 
@@ -92,8 +93,8 @@ class FixedSearch:
         self.trie, self.num_beams, self.tree, self.steps = trie, num_beams, trie.on(model.device), steps
         levels = max(1, len(trie.levels) - 1)  # on the last one each node stands alone
         self.widest = _widest(trie)[:levels]
-        rows = [1] + [min(num_beams, candidates) for candidates in candidates_per_query(trie, num_beams)]
-        self.decoder = FixedDecoder(model, queries, query_tokens, rows[:levels], trie.depth)
+        rows = rows_per_query(trie, num_beams)[:levels]
+        self.decoder = FixedDecoder(model, queries, query_tokens, rows, trie.depth)
         device, wanted = model.device, (queries, num_beams)
         nothing = torch.full(wanted, NONE, device=device), torch.full(wanted, -torch.inf, device=device)
         root = torch.zeros(queries, 1, dtype=torch.long, device=device)
@@ -109,8 +110,10 @@ class FixedSearch:
     def search(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The docids, int64 [queries, num_beams], and scores, float32, that `constrained_beam_search` describes."""
         self.decoder.load(input_ids, attention_mask)
-        reads_files = not hasattr(self.decoder.model.get_encoder(), "block")  # a frozen encoder
-        (PlainSteps() if reads_files else self.steps).run("encode", self.decoder.encode)
+        if hasattr(self.decoder.model.get_encoder(), "block"):
+            self.steps.run("encode", self.decoder.encode)
+        else:  # a frozen encoder, which reads files
+            self.decoder.encode()
         beams, left = self.start, -1
         for level, width in enumerate(self.widest):
             step = partial(_step, self.decoder, self.trie, self.tree, beams, level, width, self.num_beams)
@@ -119,7 +122,7 @@ class FixedSearch:
             if left >= 0:
                 break
         if left:
-            left = min(-(-left // LEFT) * LEFT, self.trie.depth - level - 1)
+            left = min(padded_length(left, LEFT), self.trie.depth - level - 1)
             complete = partial(_complete, self.decoder, self.tree, beams, level + 1, left)
             found = self.steps.run(("complete", level, left), complete)
         else:
@@ -141,7 +144,7 @@ class LastSearch:
         self, model: PreTrainedModel, trie: DocidTrie, num_beams: int, length_penalty: float, shape: tuple[int, int]
     ) -> FixedSearch:
         """The search for batches of ``shape``: queries, tokens of the longest."""
-        shape = shape[0], padded_length(shape[1])
+        shape = shape[0], padded_length(shape[1], QUERY_TOKENS)
         key = id(model), model.dtype, id(trie), num_beams, length_penalty, shape
         if key != self._key:
             self._key, self._search = (), None  # gives its memory back first
@@ -157,6 +160,11 @@ def candidates_per_query(trie: DocidTrie, num_beams: int) -> list[int]:
         found.append(beams * width)
         beams = min(num_beams, found[-1])
     return found
+
+
+def rows_per_query(trie: DocidTrie, num_beams: int) -> list[int]:
+    """The beams of one query on each level, and behind the last."""
+    return [1, *(min(num_beams, candidates) for candidates in candidates_per_query(trie, num_beams))]
 
 
 def _widest(trie: DocidTrie) -> list[int]:

@@ -128,14 +128,16 @@ def agreement(run: pa.Table, other: pa.Table, qrels: Path | None) -> dict[str, f
         return found
     judged = read_table(qrels, tables.QRELS)
     judged = judged.filter(pc.greater(judged["relevance"], 0))
-    relevant = set(zip(judged["qid"].to_pylist(), judged["docno"].to_pylist(), strict=True))
-
-    def reciprocal_rank(qid: str, docnos: Iterable[str]) -> float:
-        return next((1 / rank for rank, docno in enumerate(docnos, 1) if (qid, docno) in relevant), 0.0)
-
+    relevant = judged.to_pandas().groupby("qid")["docno"].agg(set)
     for name, rankings in (("mrr@10", ours), ("mrr@10_other", theirs)):
-        found[name] = sum(reciprocal_rank(qid, rankings[qid]) for qid in theirs) / len(theirs)
+        ranks = (reciprocal_rank(rankings[qid], relevant.get(qid, set())) for qid in theirs)
+        found[name] = sum(ranks) / len(theirs)
     return found
+
+
+def reciprocal_rank(documents: Iterable[Any], relevant: Container[Any]) -> float:
+    """1 / rank of the first of a query's ``documents`` that is relevant, 0 without one."""
+    return next((1 / rank for rank, document in enumerate(documents, 1) if document in relevant), 0.0)
 
 
 def rank_in_batches(

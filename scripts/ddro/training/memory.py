@@ -9,6 +9,7 @@ from typing import TypeVar
 import torch
 
 from ddro.core.command import UserError, log
+from ddro.core.halves import ANOTHER_GPU
 from ddro.training.processes import process_count
 
 Result = TypeVar("Result")
@@ -33,10 +34,7 @@ def in_smaller_batches(train: Callable[[int], Result], most: int) -> Result:
             reason = str(error).splitlines()[0]
         half = most // 2
         if not half:
-            raise UserError(
-                f"the device's memory doesn't hold one example ({reason}). Take a GPU with more memory, or one that "
-                "nobody else uses; see what does with nvidia-smi."
-            )
+            raise UserError(f"the device's memory doesn't hold one example ({reason}). {ANOTHER_GPU}")
         if process_count() > 1:
             raise UserError(
                 f"the device's memory doesn't hold {most} examples at a time ({reason}). Rerun with at most {half}: "

@@ -16,6 +16,7 @@ from ddro.corpora.judgements import JudgedQuery, read_own_documents, relevant_do
 from ddro.docids.trie import DocidTrie
 from ddro.models.t5 import encode
 from ddro.retrieval.beam_search import rank_documents
+from ddro.retrieval.ranking import reciprocal_rank
 from ddro.training.batches import instance_dataset
 
 MRR = "eval_mrr@10"  # the name of the measure in the Trainer's log
@@ -60,8 +61,7 @@ class ValidationRetrieval:
                 own=[row for _, _, row in batch],
             )
             for (documents, _), (_, relevant, _) in zip(rankings, batch, strict=True):
-                ranks = enumerate(documents[:10], 1)
-                yield next((1 / rank for rank, row in ranks if int(row) in relevant), 0.0)
+                yield reciprocal_rank(documents[:10].tolist(), relevant)
 
 
 def sample_queries(judged: Sequence[JudgedQuery], count: int | None, where: Path) -> Sequence[JudgedQuery]:

@@ -1,7 +1,5 @@
 """Compiled training steps: one graph for all lengths, with the plain step's losses."""
 
-import copy
-
 import pytest
 import torch
 from transformers import T5Config, T5ForConditionalGeneration, TrainingArguments
@@ -79,7 +77,7 @@ def test_one_graph_serves_all_lengths_and_gives_the_plain_numbers(make, loss):
 
 
 def test_the_operations_of_a_plain_step(monkeypatch):
-    """T5-base's layers: what a GPU is asked for without compile, and that compile makes one graph of it."""
+    """T5-base's layers: what a GPU is asked for without compile."""
     from project import ROOT
 
     monkeypatch.syspath_prepend(ROOT / "tests/benchmarks")
@@ -110,7 +108,7 @@ def test_without_a_c_compiler_it_says_what_to_do(monkeypatch):
 
 def losses(folder, *, use_compile: bool) -> list[float]:
     """Of each step of a short training on the GPU, with texts of two lengths."""
-    model = copy.deepcopy(new_model())
+    model = new_model()
     multiple = compile_for_gpu(model) if use_compile else 1
     inputs = texts(40, 12) + texts(40, 30)
     trainer = SftTrainer(

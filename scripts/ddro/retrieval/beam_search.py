@@ -208,7 +208,9 @@ def batch_size(model: PreTrainedModel, trie: DocidTrie, num_beams: int, query_to
     return max(1, min(MOST_QUERIES, memory // bytes_per_query(model, trie, num_beams, query_tokens)))
 
 
-def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, query_tokens: int) -> int:
+def bytes_per_query(
+    model: PreTrainedModel, trie: DocidTrie, num_beams: int, query_tokens: int, *, fixed_shapes: bool | None = None
+) -> int:
     """An upper bound of what each query of a batch adds to the memory of `constrained_beam_search`.
 
     With L decoder layers of h heads of d_kv numbers, B beams, q query tokens, and t tokens before docids stand alone
@@ -221,15 +223,17 @@ def bytes_per_query(model: PreTrainedModel, trie: DocidTrie, num_beams: int, que
         candidates         160 bytes for each child of B nodes; on a GPU as many for each node as any has
 
     and half as much again, for freed memory that doesn't fit what is wanted next.
-    What doesn't grow with the queries comes on top: the model, the trie, and a block of logits and of positions.
+    What doesn't grow with the queries comes on top: the model, the trie, and a block of logits and one of positions, each
+    of which takes at most a sixteenth of what a GPU has left. ``fixed_shapes`` is that of `constrained_beam_search`.
     """
+    fixed_shapes = model.device.type == "cuda" if fixed_shapes is None else fixed_shapes
     config = model.config
     inner = config.num_heads * config.d_kv
-    query_tokens = padded_length(query_tokens, QUERY_TOKENS) if model.device.type == "cuda" else query_tokens
+    query_tokens = padded_length(query_tokens, QUERY_TOKENS) if fixed_shapes else query_tokens
     d_ff = max(config.d_ff, (getattr(config, "encoder", None) or {}).get("intermediate_size", 0))
     numbers = query_tokens * (8 * config.d_model + d_ff + 2 * config.num_decoder_layers * inner)
     candidates = candidates_per_query(trie, num_beams)
-    if model.device.type == "cuda":
+    if fixed_shapes:
         kept = sum(rows_per_query(trie, num_beams))
         numbers += 2 * kept * (config.num_decoder_layers * inner + config.num_heads * num_beams)
     else:

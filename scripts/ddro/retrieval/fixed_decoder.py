@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,9 +10,11 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from ddro.models.t5 import padded_length
-from ddro.retrieval.t5_decoder import LOGITS_ON_GPU, check_queries, feeds_simply, scaled_for_head
+from ddro.retrieval.t5_decoder import check_queries, feeds_simply, scaled_for_head
 
 ROWS = 128  # a product takes as long for one row as for so many
+SHARE = 16  # what is computed at once takes one byte of so many that a GPU has left
+ROOM = 2**29  # bytes of it on a processor
 ALIGNED = 16  # a row of an attention mask begins at a multiple of it, or attention copies the mask
 QUERY_TOKENS = 64  # queries are as long as a multiple of it, so that few shapes come
 
@@ -27,6 +30,7 @@ class FixedDecoder:
     Attributes:
         kept: float [layers, 2, queries, places, heads * d_kv]: keys and values of the tokens decoded so far.
         first_place: the first place of each level in ``kept``.
+        room: bytes that what is computed at once may take.
     """
 
     def __init__(self, model: PreTrainedModel, queries: int, query_tokens: int, rows: Sequence[int], longest: int):
@@ -54,6 +58,7 @@ class FixedDecoder:
         self.mask = like(queries, 1, 1, padded)
         self.input_ids = torch.zeros(queries, padded, dtype=torch.long, device=device)
         self.attention_mask = torch.zeros_like(self.input_ids)
+        self.room = room_on(device)
 
     def load(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> None:
         """Take a batch of queries.
@@ -111,6 +116,12 @@ class FixedDecoder:
 
         return self._decode(tokens.flatten(), attend, slice(None))
 
+    def queries_at_once(self, rows: int, seen: int, length: int) -> int:
+        """How many queries `finish` should take, with so many rows each that have ``length`` tokens behind ``seen``."""
+        config, inner = self.model.config, self.heads * self.d_kv
+        numbers = length * (8 * config.d_model + config.d_ff + 5 * inner) + 4 * (seen + length) * inner
+        return items_at_once(self.room, rows * numbers * self.kept.itemsize, rows * length)
+
     def finish(self, tokens: torch.Tensor, places: torch.Tensor, queries: slice) -> torch.Tensor:
         """Decode the last tokens of some queries' rows, after which nothing follows.
 
@@ -167,7 +178,7 @@ class FixedDecoder:
     def log_probabilities(self, hidden: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Log-probabilities, float32 [positions, n], of ``tokens`` [positions, n] after ``hidden`` [positions, d]."""
         hidden, weight = scaled_for_head(self.model, hidden), self.model.lm_head.weight
-        size = max(ROWS, LOGITS_ON_GPU // len(weight) // ROWS * ROWS)
+        size = items_at_once(self.room, len(weight) * (weight.itemsize + 4))  # logits, and what float32 makes of them
         found = []
         for states, wanted in zip(hidden.split(size), tokens.split(size), strict=True):
             logits = functional.linear(states, weight)
@@ -182,6 +193,21 @@ class FixedDecoder:
     def _heads(self, states: torch.Tensor) -> torch.Tensor:
         """[a, b, heads * d_kv] -> [a, heads, b, d_kv]."""
         return states.view(*states.shape[:2], self.heads, self.d_kv).transpose(1, 2)
+
+
+def room_on(device: torch.device) -> int:
+    """The bytes that what is computed at once may take on a device, by the memory that it has left now."""
+    if device.type != "cuda":
+        return ROOM
+    in_reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return (torch.cuda.mem_get_info(device)[0] + in_reserve) // SHARE
+
+
+def items_at_once(room: int, bytes_of_item: int, rows_of_item: int = 1) -> int:
+    """How many items fit into ``room`` bytes, at least 1: where so many fit, they have a multiple of `ROWS` rows."""
+    fit = max(1, room // bytes_of_item)
+    unit = ROWS // math.gcd(ROWS, rows_of_item)
+    return fit // unit * unit or fit
 
 
 def _norm(layer: torch.nn.Module, hidden: torch.Tensor) -> torch.Tensor:

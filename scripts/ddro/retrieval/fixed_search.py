@@ -20,7 +20,6 @@ from ddro.retrieval.fixed_decoder import QUERY_TOKENS, FixedDecoder
 from ddro.retrieval.found_docids import NONE, best_of_rows
 from ddro.retrieval.step_graphs import PlainSteps, StepGraphs
 
-POSITIONS = 2**15  # that are decoded at once
 LEFT = 4  # the last tokens are a multiple of so many, so that few shapes come
 
 
@@ -248,7 +247,7 @@ def _complete(decoder: FixedDecoder, tree: SimpleNamespace, beams: _Beams, level
     length = tree.first_token[row + 1] - tree.first_token[row]
     offsets = torch.arange(level - 1, level - 1 + left, device=row.device)
     positions = (tree.first_token[row][..., None] + offsets).clamp(max=len(tree.tokens) - 2)
-    size = max(1, POSITIONS // (count * left))
+    size = decoder.queries_at_once(count, level, left)
     scores = []
     for first in range(0, queries, size):
         some = slice(first, first + size)

@@ -14,7 +14,7 @@ from transformers import T5Config, T5ForConditionalGeneration
 from ddro.core.command import UserError
 from ddro.docids.tokens import with_padding
 from ddro.docids.trie import DocidTrie
-from ddro.retrieval import beam_search, completion
+from ddro.retrieval import beam_search, completion, fixed_decoder
 from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
 from ddro.retrieval.found_docids import FoundDocids
 
@@ -118,6 +118,7 @@ def test_it_finds_what_generate_finds(docids, beams, weights, count, seed):
 def test_the_last_tokens_may_be_scored_in_many_parts(docids, beams, weights, count, positions):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(completion, "POSITIONS", positions)
+        patched.setattr(fixed_decoder, "ROOM", 2_000 * positions)  # a token takes half as much, or more
         compare_with_generate(docids, beams, weights, count, positions)
 
 
@@ -139,6 +140,7 @@ of_many_lengths = st.lists(
 def test_a_length_penalty_finds_what_generate_finds(docids, beams, weights, count, length_penalty, positions):
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(completion, "POSITIONS", positions)
+        patched.setattr(fixed_decoder, "ROOM", 2_000 * positions)  # a token takes half as much, or more
         compare_with_generate(docids, beams, weights, count, positions, length_penalty)
 
 

@@ -223,8 +223,8 @@ def bytes_per_query(
         candidates         160 bytes for each child of B nodes; on a GPU as many for each node as any has
 
     and half as much again, for freed memory that doesn't fit what is wanted next.
-    What doesn't grow with the queries comes on top: the model, the trie, and a block of logits and one of positions, each
-    of which takes at most a sixteenth of what a GPU has left. ``fixed_shapes`` is that of `constrained_beam_search`.
+    What doesn't grow with the queries comes on top: the model, the trie, a block of logits and one of positions (on a
+    GPU each takes at most a sixteenth of what is left). ``fixed_shapes`` is that of `constrained_beam_search`.
     """
     fixed_shapes = model.device.type == "cuda" if fixed_shapes is None else fixed_shapes
     config = model.config

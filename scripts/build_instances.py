@@ -41,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.models.t5 import load_tokenizer, read_in_lower_case
+    from ddro.models.tokenizer import load_tokenizer, read_in_lower_case
 
     if arguments.threads < 1:
         raise UserError(f"--threads {arguments.threads}: must be 1 or more.")
@@ -70,7 +70,7 @@ def not_empty(parts: Iterator[pa.Table], stage: str) -> Iterator[pa.Table]:
 
 def of_documents(arguments, tokenizer, corpus, docids) -> Iterator[pa.Table]:
     """Passages, sampled terms and, where the model can read it, the docid itself of each document."""
-    from ddro.training.batches import TokenLists
+    from ddro.models.tokenizer import TokenLists
     from ddro.training.building import OfDocuments, folder_beside
 
     config = read_json(arguments.model / "config.json")

@@ -38,7 +38,8 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.corpora.judgements import read_queries
     from ddro.docids.text_format import write_docid_table
     from ddro.models.export import model_card, sha256, test_lines
-    from ddro.models.t5 import LOWER_CASE, be_quiet, encode, load
+    from ddro.models.t5 import be_quiet, load
+    from ddro.models.tokenizer import LOWER_CASE, encode
 
     be_quiet()
     model, tokenizer = load(arguments.model)

@@ -42,7 +42,8 @@ def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:
 
     from ddro.corpora.judgements import relevant_documents
     from ddro.doc2query.writers import encode_relevant_documents, load_doc2query
-    from ddro.models.t5 import be_quiet, encode, save_whole
+    from ddro.models.t5 import be_quiet, save_whole
+    from ddro.models.tokenizer import encode
     from ddro.training.batches import InstanceCollator, instance_dataset
     from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity

@@ -25,7 +25,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-    from ddro.models.t5 import be_quiet, initialise_t5, save_whole, train_tokenizer
+    from ddro.models.t5 import be_quiet, initialise_t5, save_whole
+    from ddro.models.tokenizer import train_tokenizer
 
     be_quiet()
     if not read_table(arguments.corpus, tables.columns(tables.CORPUS, "docno"), ["docno"]).num_rows:

@@ -58,7 +58,7 @@ def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:
     from trl import DPOConfig
 
     from ddro.models.t5 import be_quiet, load
-    from ddro.training.batches import TokenLists
+    from ddro.models.tokenizer import TokenLists
     from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
     from ddro.training.compiled import compile_for_gpu

@@ -67,8 +67,9 @@ def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:
     import pyarrow.compute as pc
     from transformers import TrainingArguments, set_seed
 
-    from ddro.models.t5 import be_quiet, extend_vocabulary, load, read_in_lower_case
-    from ddro.training.batches import InstanceCollator, TokenLists, mapped_instance_dataset
+    from ddro.models.t5 import be_quiet, extend_vocabulary, load
+    from ddro.models.tokenizer import TokenLists, read_in_lower_case
+    from ddro.training.batches import InstanceCollator, mapped_instance_dataset
     from ddro.training.callbacks import add_callbacks
     from ddro.training.checkpoints import Checkpoints, identity
     from ddro.training.compiled import compile_for_gpu

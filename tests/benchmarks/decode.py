@@ -34,7 +34,8 @@ from ddro.core import tables
 from ddro.core.files import read_table
 from ddro.docids.trie import DocidTrie
 from ddro.models.precision import use_precision
-from ddro.models.t5 import be_quiet, encode, load, pad
+from ddro.models.t5 import be_quiet, load, pad
+from ddro.models.tokenizer import encode
 from ddro.retrieval import beam_search, fixed_search, t5_decoder
 from ddro.retrieval.fixed_decoder import FixedDecoder
 from ddro.retrieval.t5_decoder import T5Decoder

@@ -27,7 +27,8 @@ import torch
 from transformers import T5Config, T5ForConditionalGeneration
 
 from ddro.doc2query.writers import BATCH_SIZE, Ctranslate2Writer, TransformersWriter, write_queries
-from ddro.models.t5 import be_quiet, train_tokenizer
+from ddro.models.t5 import be_quiet
+from ddro.models.tokenizer import train_tokenizer
 
 VOCABULARY = 32_128
 

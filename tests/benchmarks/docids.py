@@ -29,7 +29,7 @@ from ddro.core import tables
 from ddro.core.files import read_table, write_json, write_table
 from ddro.docids import embedding, quantisation
 from ddro.docids.vectors import chunks, read_vectors
-from ddro.models.t5 import train_tokenizer
+from ddro.models.tokenizer import train_tokenizer
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 MEASURED = """

@@ -33,7 +33,8 @@ from transformers import T5Config, T5ForConditionalGeneration, TrainerCallback, 
 from trl import DPOConfig
 
 from ddro.core.tables import PRECISIONS
-from ddro.models.t5 import be_quiet, train_tokenizer
+from ddro.models.t5 import be_quiet
+from ddro.models.tokenizer import train_tokenizer
 from ddro.training.batches import LABEL_PAD, InstanceCollator, instance_dataset
 from ddro.training.callbacks import add_callbacks
 from ddro.training.compiled import MULTIPLE, compile_for_gpu

@@ -18,7 +18,8 @@ from ddro.core.files import read_batches
 from ddro.core.halves import in_halves
 from ddro.core.tables import CORPUS
 from ddro.core.text import collapse_spaces
-from ddro.models.t5 import TOKENS, encode, encode_as_array, load, pad
+from ddro.models.t5 import load, pad
+from ddro.models.tokenizer import TOKENS, encode, encode_as_array
 
 CHARACTERS_A_TOKEN = 64
 """A text is cut to so many characters for each token that is read of it: a document of megabytes isn't tokenised."""

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from huggingface_hub.dataclasses import strict
 from torch import nn
 from transformers import (
     AutoConfig,
@@ -27,17 +26,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.t5.modeling_t5 import T5LayerNorm, T5Stack
 
 from ddro.core.command import UserError
+from ddro.models.frozen_config import FrozenEncoderConfig, register_config
 
 SPECIAL_TOKENS = 2  # of the decoder: padding 0, end 1
-
-
-@strict
-class FrozenEncoderConfig(T5Config):
-    """A T5 decoder's configuration, and as ``encoder`` that of any encoder which `transformers` knows."""
-
-    model_type = "frozen_encoder"
-
-    encoder: dict | None = None
 
 
 class FrozenEncoder(nn.Module):
@@ -131,7 +122,7 @@ class FrozenEncoderT5(T5ForConditionalGeneration):
         self.decoder.set_input_embeddings(new_embeddings)
 
 
-AutoConfig.register(FrozenEncoderConfig.model_type, FrozenEncoderConfig)
+register_config()
 AutoModelForSeq2SeqLM.register(FrozenEncoderConfig, FrozenEncoderT5)
 
 

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ddro.core.command import progress
 from ddro.core.halves import in_halves
-from ddro.models.t5 import encode, pad
+from ddro.models.t5 import pad
+from ddro.models.tokenizer import encode
 
 TOGETHER = 128
 """Texts of like length that are read at a time."""

@@ -1,23 +1,20 @@
-"""T5 models and their tokenizers: made from nothing, loaded, extended by docid tokens, saved."""
+"""T5 models: made from nothing, loaded with their tokenizers, extended by docid tokens, saved."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 from safetensors import SafetensorError
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import AddedToken
 from torch import nn
 from transformers import (
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
     T5Config,
     T5ForConditionalGeneration,
 )
@@ -27,15 +24,7 @@ from ddro.core.command import UserError, log
 from ddro.core.files import write_whole
 from ddro.docids.tokens import docid_token
 from ddro.models.frozen_encoder import SPECIAL_TOKENS, FrozenEncoderT5
-
-_IN_WORDS = r"\p{M}\x{200C}\x{200D}"
-_BETWEEN_WORDS = rf"(?:[^\p{{L}}\p{{N}}{_IN_WORDS}]|(?<![\p{{L}}\p{{N}}{_IN_WORDS}])[{_IN_WORDS}])+"
-"""All but letters, digits, and the marks and joiners behind them, as `ddro.core.text.words` has it."""
-
-PAD, END, UNKNOWN = "<pad>", "</s>", "<unk>"
-TOKENS = pa.list_(pa.int32())
-TEXTS_AT_A_TIME = 1024
-LOWER_CASE = "do_lower_case"
+from ddro.models.tokenizer import load_tokenizer
 
 
 def be_quiet() -> None:
@@ -43,33 +32,6 @@ def be_quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-
-
-def train_tokenizer(texts: Iterable[str], vocabulary_size: int) -> PreTrainedTokenizerFast:
-    """A byte-pair-encoding tokenizer of at most ``vocabulary_size`` pieces, trained on ``texts``.
-
-    Case and punctuation are folded, and ``CamelCase`` is two words, so that a name in a text has the pieces of the
-    words in a query. Pad, end and unknown have T5's ids 0, 1, 2; a text's tokens end with the end token. (The trainer
-    of T5's own kind, Unigram, orders the pieces anew in each process.)
-    """
-    tokenizer = Tokenizer(models.BPE(unk_token=UNKNOWN))
-    tokenizer.normalizer = normalizers.Sequence(
-        [
-            normalizers.NFKC(),
-            normalizers.Replace(Regex(r"(?<=\p{Ll})(?=\p{Lu})"), " "),
-            normalizers.Lowercase(),
-            normalizers.Replace(Regex(_BETWEEN_WORDS), " "),
-            normalizers.Strip(),
-        ]
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
-    tokenizer.decoder = decoders.Metaspace()
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary_size, special_tokens=[PAD, END, UNKNOWN], show_progress=False)
-    tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single=f"$A {END}", special_tokens=[(END, 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, unk_token=UNKNOWN, model_max_length=512
-    )
 
 
 def initialise_t5(
@@ -129,26 +91,6 @@ def load(folder: Path | str, **settings: object) -> tuple[PreTrainedModel, PreTr
     if isinstance(model, FrozenEncoderT5):
         model.encoder.freeze()
     return model, tokenizer
-
-
-def load_tokenizer(folder: Path | str) -> PreTrainedTokenizerBase:
-    """The tokenizer of a saved folder, which reads in lower case if it did so when it was saved."""
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    if tokenizer.init_kwargs.get(LOWER_CASE):
-        read_in_lower_case(tokenizer)
-    return tokenizer
-
-
-def read_in_lower_case(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Let the tokenizer read every text in lower case from now on, added tokens excepted.
-
-    Saved, it says so in its tokenizer_config.json, for transformers' class of T5 forgets a normaliser of others.
-    """
-    tokenizer.init_kwargs[LOWER_CASE] = True
-    own = tokenizer.backend_tokenizer.normalizer
-    steps = list(own) if isinstance(own, normalizers.Sequence) else [own] if own else []
-    if not (steps and isinstance(steps[0], normalizers.Lowercase)):
-        tokenizer.backend_tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *steps])
 
 
 def note_whether_tied(model: PreTrainedModel) -> None:
@@ -247,27 +189,6 @@ def docid_strings(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, to
     if isinstance(model, FrozenEncoderT5):
         return [docid_token(token - SPECIAL_TOKENS) for token in tokens]
     return tokenizer.convert_ids_to_tokens(list(tokens))
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-    """Token ids of each text, at most ``max_tokens`` with the end token that closes them."""
-    return [ids for block in _encoded_blocks(tokenizer, texts, max_tokens) for ids in block]
-
-
-def encode_as_array(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int) -> pa.ListArray:
-    """`encode` as list<int32>: a ninth of the memory that lists take."""
-    blocks = [pa.array(block, TOKENS) for block in _encoded_blocks(tokenizer, texts, max_tokens)]
-    return pa.concat_arrays(blocks) if blocks else pa.array([], TOKENS)
-
-
-def _encoded_blocks(
-    tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], max_tokens: int
-) -> Iterator[list[list[int]]]:
-    """Some texts at a time, since the tokenizer keeps much more of each than its ids until it has read all."""
-    settings = {"truncation": True, "max_length": max_tokens, "return_attention_mask": False}
-    texts = list(texts)
-    for first in range(0, len(texts), TEXTS_AT_A_TIME):
-        yield tokenizer(texts[first : first + TEXTS_AT_A_TIME], **settings)["input_ids"]
 
 
 def padded_length(length: int, multiple: int) -> int:

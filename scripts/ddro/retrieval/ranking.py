@@ -78,7 +78,8 @@ def rank_queries(
 
     from ddro.docids.trie import DocidTrie
     from ddro.models.precision import use_precision
-    from ddro.models.t5 import be_quiet, encode, load
+    from ddro.models.t5 import be_quiet, load
+    from ddro.models.tokenizer import encode
 
     be_quiet()
     docnos = read_table(docids, tables.DOCIDS, ["docno"])["docno"].to_pylist()

@@ -17,7 +17,8 @@ from ddro.core.command import UserError
 from ddro.core.files import read_table
 from ddro.docids.tokens import with_padding
 from ddro.docids.trie import DocidTrie
-from ddro.models.t5 import docid_strings, encode, load, pad
+from ddro.models.t5 import docid_strings, load, pad
+from ddro.models.tokenizer import encode
 from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
 from ddro.retrieval.bm25 import Searcher
 

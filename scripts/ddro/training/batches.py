@@ -16,26 +16,10 @@ from torch.utils.data import Sampler
 
 from ddro.core.command import UserError
 from ddro.core.files import write_whole
-from ddro.models.t5 import TOKENS, pad
+from ddro.models.t5 import pad
+from ddro.models.tokenizer import TOKENS
 
 LABEL_PAD = -100
-
-
-class TokenLists(Sequence[list[int]]):
-    """Lists of token ids, kept as Arrow keeps them: a tenth of the memory that Python's own lists take."""
-
-    def __init__(self, tokens: pa.ListArray | pa.ChunkedArray) -> None:
-        if isinstance(tokens, pa.ChunkedArray):
-            tokens = tokens.combine_chunks()
-        self.values, self.offsets = tokens.values.to_numpy(), tokens.offsets.to_numpy()
-
-    def __len__(self) -> int:
-        """The number of lists."""
-        return len(self.offsets) - 1
-
-    def __getitem__(self, row: int) -> list[int]:
-        """The list of a row."""
-        return self.values[self.offsets[row] : self.offsets[row + 1]].tolist()
 
 
 @dataclass

@@ -16,7 +16,7 @@ from ddro.core.command import progress
 from ddro.core.files import read_batches
 from ddro.core.parallel import in_order
 from ddro.core.tables import CORPUS, INSTANCES, columns
-from ddro.models.t5 import encode_as_array
+from ddro.models.tokenizer import encode_as_array
 from ddro.training.instances import PASSAGES, SAMPLED_TERMS, Instance, docid_to_docid
 
 ROWS_A_BLOCK = 512

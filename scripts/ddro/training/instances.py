@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from ddro.core.text import FUNCTION_WORDS, sentences, words
 from ddro.docids.tokens import docid_token
-from ddro.models.t5 import encode
+from ddro.models.tokenizer import encode
 
 MAX_TITLE_SHARE = 0.5
 """A title takes at most this share of a passage, so that each passage has something of the body."""

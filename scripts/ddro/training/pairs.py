@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import PreTrainedTokenizerBase
 
-from ddro.models.t5 import encode_as_array
+from ddro.models.tokenizer import encode_as_array
 
 FULL_GROUPS = 0.95
 """The share of pairs that stand in full groups, at least."""

@@ -14,7 +14,7 @@ from ddro.core.command import UserError
 from ddro.core.text import smallest_hashes
 from ddro.corpora.judgements import JudgedQuery, read_own_documents, relevant_documents
 from ddro.docids.trie import DocidTrie
-from ddro.models.t5 import encode
+from ddro.models.tokenizer import encode
 from ddro.retrieval.beam_search import rank_documents
 from ddro.retrieval.ranking import reciprocal_rank
 from ddro.training.batches import instance_dataset

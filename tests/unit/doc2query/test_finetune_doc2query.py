@@ -9,7 +9,8 @@ import torch
 import finetune_doc2query
 from ddro.core.files import write_table
 from ddro.core.tables import CORPUS, QRELS, QUERIES
-from ddro.models.t5 import initialise_t5, load, save, train_tokenizer
+from ddro.models.t5 import initialise_t5, load, save
+from ddro.models.tokenizer import train_tokenizer
 
 DOCUMENTS = [("d1", "creates a stack"), ("d2", "deletes a queue"), ("d3", "lists tags")]
 QUERIES_OF = [("q1", "make a stack", "train", "d1"), ("q2", "remove the queue", "train", "d2")]

@@ -19,7 +19,8 @@ from ddro.core.files import read_table, write_table
 from ddro.core.lines import SourceLines
 from ddro.core.tables import CORPUS, PSEUDO_QUERIES
 from ddro.doc2query import shards, writers
-from ddro.models.t5 import initialise_t5, save, train_tokenizer
+from ddro.models.t5 import initialise_t5, save
+from ddro.models.tokenizer import train_tokenizer
 
 N = 11
 DOCUMENTS = [(f"d{row}", f"Title {row}", "creates a stack of things " * row) for row in range(1, N)]

@@ -17,7 +17,8 @@ from ddro.doc2query.writers import (
     load_doc2query,
     write_queries,
 )
-from ddro.models.t5 import encode, extend_vocabulary, initialise_t5, pad, save, train_tokenizer
+from ddro.models.t5 import extend_vocabulary, initialise_t5, pad, save
+from ddro.models.tokenizer import encode, train_tokenizer
 
 TEXTS = ["creates a stack", "deletes the queue of messages", "describes instances"]
 ENGINES = [TransformersWriter, Ctranslate2Writer]

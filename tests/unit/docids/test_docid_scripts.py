@@ -25,7 +25,8 @@ from ddro.core.tables import CORPUS, DOCIDS, QRELS, QUERIES
 from ddro.docids import embedding
 from ddro.docids import vectors as module
 from ddro.docids.text_format import Entry, docids_of, read_docid_table, write_docid_table
-from ddro.models.t5 import initialise_t5, load_tokenizer, save_whole
+from ddro.models.t5 import initialise_t5, save_whole
+from ddro.models.tokenizer import load_tokenizer
 from ddro.report.figures import docid_figure
 
 ROWS = [

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ddro.core.command import UserError
-from ddro.models.t5 import initialise_t5, load, save, train_tokenizer
+from ddro.models.t5 import initialise_t5, load, save
+from ddro.models.tokenizer import train_tokenizer
 from fetch_model import main, parser
 
 

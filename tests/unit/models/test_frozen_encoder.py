@@ -15,7 +15,8 @@ from ddro.docids.trie import DocidTrie
 from ddro.models.frozen_encoder import FrozenEncoderT5, initialise_decoder
 from ddro.models.hub import Reading
 from ddro.models.probe import mean_log_probabilities
-from ddro.models.t5 import docid_strings, encode, extend_vocabulary, load, pad, save_whole
+from ddro.models.t5 import docid_strings, extend_vocabulary, load, pad, save_whole
+from ddro.models.tokenizer import encode
 from ddro.retrieval.beam_search import constrained_beam_search
 from ddro.training import states
 from ddro.training.instances import window_passages

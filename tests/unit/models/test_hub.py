@@ -29,7 +29,8 @@ from ddro.models.hub import (
     weight_shapes,
     without_end,
 )
-from ddro.models.t5 import extend_vocabulary, initialise_t5, load, save, train_tokenizer
+from ddro.models.t5 import extend_vocabulary, initialise_t5, load, save
+from ddro.models.tokenizer import train_tokenizer
 from ddro.retrieval.runs import read_run
 from learned import learn
 from tables import table

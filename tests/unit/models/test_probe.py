@@ -10,7 +10,8 @@ import retrieve_published
 from ddro.core.command import UserError
 from ddro.models.hub import Reading, are_closed, has_own_head, read_docids
 from ddro.models.probe import READINGS, check_reading, mean_log_probabilities
-from ddro.models.t5 import extend_vocabulary, initialise_t5, save, train_tokenizer
+from ddro.models.t5 import extend_vocabulary, initialise_t5, save
+from ddro.models.tokenizer import train_tokenizer
 from ddro.retrieval.runs import read_run
 from learned import learn
 

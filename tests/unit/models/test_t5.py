@@ -8,17 +8,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from ddro.core.command import UserError
-from ddro.models.t5 import (
-    encode,
-    extend_vocabulary,
-    initialise_t5,
-    load,
-    load_tokenizer,
-    pad,
-    read_in_lower_case,
-    save_whole,
-    train_tokenizer,
-)
+from ddro.models.t5 import extend_vocabulary, initialise_t5, load, pad, save_whole
+from ddro.models.tokenizer import encode, load_tokenizer, read_in_lower_case, train_tokenizer
 
 TEXTS = ["Creates a stack from a template.", "Deletes the queue.", "Describes one or more instances."]
 QUERY, LABELS = torch.tensor([[5, 6, 7, 1]]), torch.tensor([[9, 4, 1]])

@@ -15,7 +15,8 @@ from ddro.core.command import UserError
 from ddro.core.files import read_json, read_table, write_table
 from ddro.core.tables import DOCIDS, QRELS, QUERIES, RUN
 from ddro.docids.trie import DocidTrie
-from ddro.models.t5 import encode, load, pad
+from ddro.models.t5 import load, pad
+from ddro.models.tokenizer import encode
 from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
 from ddro.retrieval.ranking import agreement
 from ddro.retrieval.runs import read_run

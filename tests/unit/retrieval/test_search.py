@@ -13,7 +13,8 @@ import search
 from ddro.core.command import UserError
 from ddro.core.files import write_json, write_table
 from ddro.core.tables import CORPUS, DOCIDS
-from ddro.models.t5 import extend_vocabulary, initialise_t5, load, save, train_tokenizer
+from ddro.models.t5 import extend_vocabulary, initialise_t5, load, save
+from ddro.models.tokenizer import train_tokenizer
 from ddro.retrieval.bm25 import build_index, contents
 from ddro.retrieval.search import SearchEngine, token_probabilities
 from tables import table

@@ -17,9 +17,9 @@ from trl.trainer.utils import FusedCausalLMOutput
 from ddro.core.tables import DOCIDS as DOCID_COLUMNS
 from ddro.core.tables import NEGATIVES, QUERIES
 from ddro.docids.trie import DocidTrie
-from ddro.models.t5 import TOKENS, initialise_t5, load, pad, save, train_tokenizer
+from ddro.models.t5 import initialise_t5, load, pad, save
+from ddro.models.tokenizer import TOKENS, TokenLists, train_tokenizer
 from ddro.retrieval.beam_search import constrained_beam_search
-from ddro.training.batches import TokenLists
 from ddro.training.ddro import DdroTrainer, GroupCollator, score_docids
 from ddro.training.pairs import group_pairs, group_size
 from ddro.training.validation import ValidationRetrieval

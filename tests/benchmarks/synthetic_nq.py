@@ -28,7 +28,7 @@ def write(folder: Path, pages: int, mean_bytes: int, seed: int) -> int:
     """Write the training file, where every fifth page stands twice, and the development file; return unpacked bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
-    text = running_text(generator).decode()
+    text = running_text(seed).decode()
     lengths = np.clip(generator.lognormal(np.log(mean_bytes / 2), 1.18, pages), 200, 2**20).astype(int)
     starts = generator.integers(0, len(text) - 2**20 - 100, pages)
     unpacked = 0

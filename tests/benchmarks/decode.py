@@ -1,19 +1,20 @@
 """The docid decoder against the usual way: transformers.generate with a prefix function over nested dicts.
 
-Both sides run in this process in turn on the same weights, docids and queries; times are medians. The last line is one
-JSON object; on a GPU it also has the kernels of a batch and the shares of the time and of the card's peak that they
-take. Weights are random, or a trained model's:
+Both sides run in this process in turn on the same weights, docids and queries; times are medians. For each precision
+and batch one line, a JSON object, is printed as soon as it is known; on a GPU it also has the kernels of a batch and
+the shares of the time and of the card's peak that they take. Weights are random, or a trained model's:
 
     python tests/benchmarks/decode.py --model base                    # the paper's size
     python tests/benchmarks/decode.py --model tiny --documents 20000 --beams 20 --batch 64
     python tests/benchmarks/decode.py --docids-like tu
     python tests/benchmarks/decode.py --documents 10000000 --no-reference
-    python tests/benchmarks/decode.py --batch 32 --precision bfloat16 # on a GPU, where there is one
+    python tests/benchmarks/decode.py --batch 8 32 --precision float32 tf32 bfloat16      # on a GPU, where there is one
     python tests/benchmarks/decode.py --count --batch 32              # what a GPU would be asked to do, on any machine
     python tests/benchmarks/decode.py --trained results/awscli/pq/demo/sft/finetune
 """
 
 import argparse
+import copy
 import json
 import resource
 import statistics
@@ -60,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
         "--docids-like", choices=("pq", "tu"), default="pq", help="24 codes, or words of titles and URLs"
     )
     options.add_argument("--beams", type=int, default=80, help="beams a query (80)")
-    options.add_argument("--batch", type=int, default=4, help="queries decoded together (4)")
+    options.add_argument("--batch", type=int, nargs="+", default=[4], help="queries decoded together (4)")
     options.add_argument("--queries", type=int, help="number of queries (one batch)")
     options.add_argument("--repeats", type=int, default=3, help="of which the median is taken (3)")
     options.add_argument(
@@ -68,7 +69,9 @@ def parser() -> argparse.ArgumentParser:
     )
     on_gpu = torch.cuda.is_available()
     options.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if on_gpu else "cpu", help="(%(default)s)")
-    options.add_argument("--precision", choices=tables.PRECISIONS, default="float32", help="of both sides (float32)")
+    options.add_argument(
+        "--precision", nargs="+", choices=tables.PRECISIONS, default=["float32"], help="of both sides (float32)"
+    )
     options.add_argument(
         "--count", action="store_true", help="count the operations of a search with 12 layers, not their time"
     )
@@ -244,8 +247,9 @@ def count_operations(arguments: argparse.Namespace, searches: Iterable[str] = tu
     model = random_model("narrow", arguments.seed)
     docids = pq_like if arguments.docids_like == "pq" else tu_like
     trie = DocidTrie.build(docids(arguments.documents, np.random.default_rng(arguments.seed)))
-    ids, mask = random_queries(arguments.batch, arguments.seed)
-    counts = {"documents": arguments.documents, "beams": arguments.beams, "batch": arguments.batch}
+    (batch,) = arguments.batch
+    ids, mask = random_queries(batch, arguments.seed)
+    counts = {"documents": arguments.documents, "beams": arguments.beams, "batch": batch}
     for name in searches:
         with counted() as of_search:
             beam_search.constrained_beam_search(model, trie, ids, mask, arguments.beams, **SEARCHES[name])
@@ -264,15 +268,18 @@ def warm_up(model: T5ForConditionalGeneration, trie: DocidTrie, batches: list, b
     return positions
 
 
-def of_gpu(search, work: float, seconds: float, batches: int) -> dict[str, float]:
-    """What the card does in a search of so many operations and seconds: kernels of a batch, shares of time and peak."""
+def of_gpu(search, work: float, seconds: float, batch: int) -> dict[str, float]:
+    """What the card does in a ``search`` of one batch: its kernels, and its shares of the time and of the peak.
+
+    ``work`` and ``seconds``, measured without a profile, are those of one query.
+    """
     with device_profile() as done:
         timed(search)
     kernels, busy = device_work(done)
     peak = peak_of(torch.cuda.get_device_name())
     return {
-        "kernels": round(kernels / batches),
-        "busy": busy / seconds,
+        "kernels": kernels,
+        "busy": busy / batch / seconds,
         "share_of_bfloat16_peak": peak and work / seconds / peak,
         "gpu_peak_mib": torch.cuda.max_memory_allocated() / 2**20,
     }
@@ -286,58 +293,79 @@ def resident() -> int:
 def main(arguments: argparse.Namespace) -> None:
     be_quiet()
     if arguments.quick:
-        arguments.model, arguments.documents, arguments.beams, arguments.batch = "tiny", 20_000, 20, 16
+        arguments.model, arguments.documents, arguments.beams, arguments.batch = "tiny", 20_000, 20, [16]
     if arguments.count:
         print(json.dumps(count_operations(arguments)))
         return
-    count = arguments.queries or arguments.batch
     generator = np.random.default_rng(arguments.seed)
+    most = arguments.queries or max(arguments.batch)
     if arguments.trained:
-        model, docids, ids, mask = of_pipeline(arguments.trained, count)
+        model, docids, *queries = of_pipeline(arguments.trained, most)
     else:
         model = random_model(arguments.model, arguments.seed)
         docids = (pq_like if arguments.docids_like == "pq" else tu_like)(arguments.documents, generator)
-        ids, mask = random_queries(count, arguments.seed)
-    model.to(arguments.device, use_precision(arguments.precision))
-    ids, mask = ids.to(arguments.device), mask.to(arguments.device)
-    batches = list(zip(ids.split(arguments.batch), mask.split(arguments.batch), strict=True))
-
+        queries = random_queries(most, arguments.seed)
     trie_build_s, trie = timed(lambda: DocidTrie.build(docids))
-    dict_build_s = dict_bytes = root = None
+    of_trie = {"trie_build_s": trie_build_s, "trie_bytes": trie.nbytes, "dict_build_s": None, "dict_bytes": None}
+    root = None
     if not arguments.no_reference:
         before = resident()
-        dict_build_s, root = timed(lambda: build_dicts(docids))
-        dict_bytes = resident() - before
-
-    last = fixed_search.LastSearch()
-
-    def ours(top_k=None):
-        search = beam_search.constrained_beam_search
-        return [search(model, trie, *batch, arguments.beams, top_k=top_k, last=last) for batch in batches]
-
-    def reference():
-        return [generate(model, root, *batch, arguments.beams, trie.depth) for batch in batches]
+        of_trie["dict_build_s"], root = timed(lambda: build_dicts(docids))
+        of_trie["dict_bytes"] = resident() - before
 
     beam_search.T5Decoder, fixed_search.FixedDecoder = CountingDecoder, CountingFixedDecoder
-    sides = {"ours": ours, "top10": lambda: ours(10)} | ({} if arguments.no_reference else {"reference": reference})
+    for precision in arguments.precision:
+        there = copy.deepcopy(model).to(arguments.device, use_precision(precision))
+        for batch in arguments.batch:
+            of_batch = [tensor[: arguments.queries or batch].to(arguments.device) for tensor in queries]
+            line = {"precision": precision, "batch": batch}
+            if arguments.device == "cuda":
+                torch.cuda.reset_peak_memory_stats()
+            print(json.dumps(line | measure(arguments, there, trie, root, *of_batch, batch) | of_trie), flush=True)
+
+
+def measure(
+    arguments: argparse.Namespace,
+    model: T5ForConditionalGeneration,
+    trie: DocidTrie,
+    root: dict | None,
+    ids: torch.Tensor,
+    mask: torch.Tensor,
+    batch: int,
+) -> dict[str, object]:
+    """The line of so many queries a batch, with the model as it is; ``root`` is that of the usual way's dicts."""
+    batches = list(zip(ids.split(batch), mask.split(batch), strict=True))
+    last = fixed_search.LastSearch()
+
+    def ours(top_k=None, most=None):
+        search = beam_search.constrained_beam_search
+        return [search(model, trie, *some, arguments.beams, top_k=top_k, last=last) for some in batches[:most]]
+
+    sides = {"ours": ours}
+    if arguments.device == "cpu":  # there the search for the best ten is another one
+        sides["top10"] = lambda: ours(10)
+    if root is not None:
+        sides["reference"] = lambda: [generate(model, root, *some, arguments.beams, trie.depth) for some in batches]
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     rates, results = [], {}
+    CountingDecoder.positions = 0
     positions = warm_up(model, trie, batches, arguments.beams, last)
     for repeat in range(arguments.repeats):
         for name, side in sides.items():
             took, results[name] = timed(side)
             seconds[name].append(took)
-            print(f"repeat {repeat + 1}/{arguments.repeats}: {name} {took / len(ids):.3f} s a query", file=sys.stderr)
-        rates.append(matrix_product_rate(model, min(arguments.batch * arguments.beams, 2048)))
+            print(f"repeat {repeat + 1}/{arguments.repeats}: {name} {took / len(ids):.4f} s a query", file=sys.stderr)
+        rates.append(matrix_product_rate(model, min(batch * arguments.beams, 2048)))
     took = {name: statistics.median(values) / len(ids) for name, values in seconds.items()}
 
-    results = {name: [[part.cpu() for part in batch] for batch in of_side] for name, of_side in results.items()}
+    results = {name: [[part.cpu() for part in some] for some in of_side] for name, of_side in results.items()}
     found, scores = (torch.cat(part) for part in zip(*results["ours"], strict=True))
-    top, top_scores = (torch.cat(part) for part in zip(*results["top10"], strict=True))
-    top_same = ((top == found[:, :10]) | ((top_scores - scores[:, :10]).abs() < 1e-4)).all(1)
-    assert top_same.all(), f"top_k differs from the full search for query {int(top_same.int().argmin())}"
+    if "top10" in results:
+        top, top_scores = (torch.cat(part) for part in zip(*results["top10"], strict=True))
+        top_same = ((top == found[:, :10]) | ((top_scores - scores[:, :10]).abs() < 1e-4)).all(1)
+        assert top_same.all(), f"top_k differs from the full search for query {int(top_same.int().argmin())}"
     identical, largest = None, None
-    if not arguments.no_reference:
+    if "reference" in results:
         width = max(sequences.shape[-1] for sequences, _ in results["reference"])
         padded = [torch.nn.functional.pad(part, (0, width - part.shape[-1])) for part, _ in results["reference"]]
         same, largest = same_ranking(
@@ -346,33 +374,27 @@ def main(arguments: argparse.Namespace) -> None:
         identical = sum(same) / len(same)
     work = operations(model.config, positions, int(ids.numel()), arguments.beams)
     rate = statistics.median(rates)
-    reference_s = took.get("reference")
-    print(json.dumps({
+    reference_s, top10_s = took.get("reference"), took.get("top10")
+    return {
         "device": torch.cuda.get_device_name() if arguments.device == "cuda" else "cpu",
-        "precision": arguments.precision,
-        "documents": len(docids),
+        "documents": len(trie.documents),
         "model": str(arguments.trained or arguments.model),
         "docids_like": None if arguments.trained else arguments.docids_like,
         "beams": arguments.beams,
-        "batch": arguments.batch,
         "queries": len(ids),
         "reference_s_per_query": reference_s,
         "ours_s_per_query": took["ours"],
-        "top10_s_per_query": took["top10"],
+        "top10_s_per_query": top10_s,
         "ratio": reference_s and reference_s / took["ours"],
-        "ratio_top10": reference_s and reference_s / took["top10"],
+        "ratio_top10": reference_s and top10_s and reference_s / top10_s,
         "gflop_per_query": work / len(ids) / 1e9,
         "gflop_per_s": rate / 1e9,
         "bound_fraction": work / rate / len(ids) / took["ours"],
-        **(of_gpu(ours, work, took["ours"] * len(ids), len(batches)) if arguments.device == "cuda" else {}),
+        **(of_gpu(lambda: ours(most=1), work / len(ids), took["ours"], batch) if arguments.device == "cuda" else {}),
         "identical": identical,
         "max_score_diff": largest,
-        "trie_build_s": trie_build_s,
-        "trie_bytes": trie.nbytes,
-        "dict_build_s": dict_build_s,
-        "dict_bytes": dict_bytes,
         "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }))  # fmt: skip
+    }
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 Both sides run in this process in turn on the same weights and data, lengths as in MS MARCO: documents of 128 tokens,
 pseudo queries of 5 to 12 words, queries of 3 to 10 words; docids have 24 tokens. Rates are medians of the repeats; ours
-are those of the Trainer's whole steps. `counted_*` is the ratio that the multiplications allow. The last line is one
-JSON object. On a GPU ours trains in bfloat16 and the default model is T5-base; else in float32, and T5-small. There the
-line also has the kernels of a step, and the shares of the time and of the card's peak that they take.
+are those of the Trainer's whole steps. `counted` is the ratio that the multiplications allow. Each part prints a line,
+one JSON object, as soon as it is done; the last line has the rates of all. On a GPU ours trains in bfloat16 and the
+default model is T5-base; else in float32, and T5-small. There a line also has the kernels of a step, and the shares of
+the time and of the card's peak that they take.
 
     python tests/benchmarks/train.py
     python tests/benchmarks/train.py --quick
@@ -65,7 +66,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--pairs", type=int, default=64 if on_gpu else 16, help="pairs a step")
     options.add_argument("--steps", type=int, default=20 if on_gpu else 3, help="timed steps of a repeat")
     options.add_argument("--repeats", type=int, default=3, help="of which the median is taken (3)")
-    options.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="of our side on a GPU (bfloat16)")
+    options.add_argument(
+        "--precision", nargs="+", choices=PRECISIONS, default=["bfloat16"], help="of our side on a GPU (bfloat16)"
+    )
     options.add_argument("--compile", action="store_true", help="our side's steps on a GPU, as the recipe's compile")
     options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is timed (all)")
     options.add_argument("--no-reference", action="store_true", help="ours alone")
@@ -84,7 +87,8 @@ def new_model(size: str) -> T5ForConditionalGeneration:
         vocab_size=WORDS + DOCID * 256, **SIZES[size], decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
         tie_word_embeddings=False,
     )  # fmt: skip
-    model = T5ForConditionalGeneration(config)
+    with torch.device(DEVICE):  # a processor takes seconds to draw T5-base's weights
+        model = T5ForConditionalGeneration(config)
     # Logits such as an untrained model has: larger ones make gradients so small that processors multiply them slowly.
     model.lm_head.weight.data.mul_(SIZES[size]["d_model"] ** -0.5)
     return model
@@ -111,10 +115,10 @@ def to_maximum(sequences: list[list[int]], longest: int) -> tuple[torch.Tensor, 
     return ids.to(DEVICE), (ids != 0).long().to(DEVICE)
 
 
-def settings(options: argparse.Namespace, folder: str, batch: int, unit: int = 1) -> dict:
+def settings(options: argparse.Namespace, precision: str, folder: str, batch: int, unit: int = 1) -> dict:
     one = argparse.Namespace(
         epochs=1, learning_rate=1e-4, batch_size=batch, schedule="constant", weight_decay=0.0, max_grad_norm=1.0,
-        epsilon=1e-8, precision=options.precision, evaluations=1, seed=0, device_batch_size=0,
+        epsilon=1e-8, precision=precision, evaluations=1, seed=0, device_batch_size=0,
     )  # fmt: skip
     arguments = trainer_arguments(one, Path(folder), warmup=0.0, best=None, unit=unit)
     return arguments | {"eval_strategy": "no", "logging_strategy": "no", "disable_tqdm": True}
@@ -137,11 +141,16 @@ class Clock(TrainerCallback):
         self.first, self.last = steps_before(options), steps_before(options) + options.steps
         self.seconds, self.work = 0.0, {}
 
+    def on_train_begin(self, args, state, control, **_):
+        self.begin = synchronised()
+
     def on_step_end(self, args, state, control, **_):
-        if state.global_step == self.first:
+        if state.global_step <= self.first:
             self.start = synchronised()
+            print(f"step {state.global_step} ends at {self.start - self.begin:.0f} s", file=sys.stderr)
         elif state.global_step == self.last:
             self.seconds = synchronised() - self.start
+            print(f"{1000 * self.seconds / (self.last - self.first):.1f} ms a step", file=sys.stderr)
             if DEVICE == "cuda":
                 self.profile = device_profile()
                 self.profile.start()
@@ -202,12 +211,12 @@ def peak_mib(reset: bool = False) -> float:
     return peak
 
 
-def sft(options: argparse.Namespace, stage: str) -> dict[str, float]:
+def sft(options: argparse.Namespace, precision: str, stage: str) -> dict[str, float]:
     longest, words = STAGES[stage]
     generator = torch.Generator().manual_seed(1)
     count = options.batch * steps_in_all(options)
     inputs, targets = texts(count, longest, words, generator), docids(count, generator)
-    model, dataset = new_model(options.model).to(DEVICE), instance_dataset(inputs, list(range(count)))
+    model, dataset = new_model(options.model), instance_dataset(inputs, list(range(count)))
     work: dict[str, float] = {}
 
     def ours() -> float:
@@ -216,7 +225,7 @@ def sft(options: argparse.Namespace, stage: str) -> dict[str, float]:
             multiple = compile_for_gpu(trained) if options.compile else 1
             trainer = SftTrainer(
                 trained,
-                TrainingArguments(**settings(options, folder, options.batch)),
+                TrainingArguments(**settings(options, precision, folder, options.batch)),
                 data_collator=InstanceCollator(targets, multiple),
                 train_dataset=dataset,
             )
@@ -253,7 +262,7 @@ def log_probability(model: T5ForConditionalGeneration, ids: torch.Tensor, mask: 
     return logits.log_softmax(-1).gather(-1, docid[..., None])[..., 0].sum(-1)
 
 
-def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
+def ddro(options: argparse.Namespace, precision: str, negatives: int) -> dict[str, float]:
     longest, words = STAGES["finetune"]
     generator = torch.Generator().manual_seed(1)
     queries = options.pairs // negatives * steps_in_all(options)
@@ -264,21 +273,21 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
     columns = {"prompt_ids": prompts, "chosen": list(range(queries)), "rejected": rows}
     columns["length"] = list(map(len, prompts))
     dataset, tokenizer = datasets.Dataset.from_dict(columns), train_tokenizer(["some words"], 20)
-    model = new_model(options.model).to(DEVICE).eval()
+    model = new_model(options.model).eval()
     unit = math.gcd(options.pairs, negatives)
     for module in model.modules():
         if isinstance(getattr(module, "dropout", None), float):
             module.dropout = 0.0
     seconds_of_reference, work = [], {}
 
-    def trainer(folder: str) -> DdroTrainer:
+    def trainer(folder: str, *, compiled: bool = False) -> DdroTrainer:
         start = time.perf_counter()
         trained = copy.deepcopy(model)
-        multiple = compile_for_gpu(trained) if options.compile else 1
+        multiple = compile_for_gpu(trained) if compiled else 1
         made = DdroTrainer(
             trained,
             args=DPOConfig(
-                **settings(options, folder, options.pairs, unit), beta=BETA, loss_type=["sigmoid"],
+                **settings(options, precision, folder, options.pairs, unit), beta=BETA, loss_type=["sigmoid"],
                 precompute_ref_log_probs=True, max_length=None, gradient_checkpointing=False,
             ),
             data_collator=GroupCollator(0, all_docids, multiple),
@@ -292,7 +301,7 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
 
     def ours() -> float:
         with tempfile.TemporaryDirectory() as folder:
-            return time_trainer(trainer(folder), options, work)
+            return time_trainer(trainer(folder, compiled=options.compile), options, work)
 
     def loss_of(policy: T5ForConditionalGeneration, frozen: T5ForConditionalGeneration, first: int) -> torch.Tensor:
         rows = [
@@ -340,9 +349,10 @@ def ddro(options: argparse.Namespace, negatives: int) -> dict[str, float]:
 
 
 def count_operations(batch_size: int) -> dict[str, int]:
-    """What a step but for the optimizer asks of a GPU, with 12 layers: operations and waits, then graphs if compiled.
+    """What SFT's and DDRO's step but for the optimizer ask of a GPU, with 12 layers: operations, waits, graphs.
 
-    The graphs are those that batches of several lengths need together: 1 if nothing breaks a step or ties it to one.
+    Operations and waits are those of a plain step, and of its forward pass. The graphs are those that a compiled one
+    needs for batches of several lengths together: 1 if nothing breaks a step or ties it to one.
     """
     generator = torch.Generator().manual_seed(1)
     targets = docids(batch_size, generator)
@@ -352,64 +362,75 @@ def count_operations(batch_size: int) -> dict[str, int]:
         features = [{"input_ids": ids, "document": row} for row, ids in enumerate(inputs)]
         return InstanceCollator(targets, multiple)(features)
 
-    def ddro_batch(longest: int) -> dict[str, torch.Tensor]:
+    def ddro_batch(longest: int, multiple: int = 1) -> dict[str, torch.Tensor]:
         rows = list(range(1, batch_size))
         prompts = texts(3, longest, None, generator)
-        found = GroupCollator(0, targets, MULTIPLE)(
+        found = GroupCollator(0, targets, multiple)(
             [{"prompt_ids": ids, "chosen": 0, "rejected": rows} for ids in prompts]
         )
         return found | {"labels": found["input_ids"].masked_fill(found["completion_mask"] == 0, LABEL_PAD)}
 
-    model = new_model("narrow").train()
-    with counted() as forward:
-        model(**sft_batch(64))
-    with counted() as whole:
-        model(**sft_batch(64)).loss.backward()
-    counts = {"forward": forward.operations, "whole": whole.operations, "waits": whole.waits}
-    graphs = []
-    compiling = {"dynamic": True, "backend": lambda graph, _: graphs.append(graph) or graph.forward}
-    sft_loss = torch.compile(lambda batch: model(**batch).loss, **compiling)
-    ddro_scores = torch.compile(lambda batch: score_docids(model, **batch).log_probs, **compiling)
-    for name, scores, make in (("sft", sft_loss, lambda n: sft_batch(n, MULTIPLE)), ("ddro", ddro_scores, ddro_batch)):
+    model, counts, graphs = new_model("narrow").cpu().train(), {}, []
+    steps = {
+        "sft": (sft_batch, lambda batch: model(**batch).loss),
+        "ddro": (ddro_batch, lambda batch: score_docids(model, **batch).log_probs.sum()),
+    }
+    for name, (make, loss) in steps.items():
+        batch = make(64)
+        with counted() as forward:
+            loss(batch)
+        with counted() as step:
+            loss(batch).backward()
         graphs.clear()
-        for longest in (16, 32, 48):
-            scores(make(longest)).sum().backward()
-        counts[f"{name}_graphs"] = len(graphs)
+        compiled = torch.compile(loss, dynamic=True, backend=lambda graph, _: graphs.append(graph) or graph.forward)
+        for longest in (40, 16, 56):  # equal lengths at first would be taken for one
+            compiled(make(longest, MULTIPLE)).backward()
+        found = {"forward": forward.operations, "step": step.operations, "waits": step.waits, "graphs": len(graphs)}
+        counts |= {f"{name}_{what}": number for what, number in found.items()}
     return counts
 
 
-def main() -> None:
-    options = parser().parse_args()
+def measure(options: argparse.Namespace, precision: str, part: str) -> dict[str, object]:
+    """The line of one part."""
+    parts = {stage: lambda: sft(options, precision, part) for stage in STAGES}
+    parts |= {"ddro": lambda: ddro(options, precision, 16), "ddro_one_negative": lambda: ddro(options, precision, 1)}
+    start, device = time.perf_counter(), device_name()
+    values = parts[part]()
+    ours, *reference = values["rates"]
+    line = {"part": part, "device": device, "model": options.model, "precision": precision, "compile": options.compile}
+    line["examples_per_second"] = [round(rate, 1) for rate in values["rates"]]
+    if reference:
+        line["ratio"] = round(ours / reference[0], 2)
+    line["counted"] = round(values["counted"], 2)
+    if "cache" in values:
+        line["cached_per_second"] = round(1 / values["cache"], 1)
+    if "kernels" in values:
+        line |= {name: round(values[name], 3) for name in ("kernels", "step_ms", "busy")}
+    if peak := peak_of(device):
+        line["mfu"] = round(ours * values["operations"] / peak, 3)
+    return line | {
+        "loss_difference": values["difference"],
+        "peak_mib": round(peak_mib(reset=True)),
+        "seconds": round(time.perf_counter() - start),
+    }
+
+
+def main(options: argparse.Namespace) -> None:
     if options.quick:
         options.model, options.batch, options.pairs, options.steps, options.repeats = "tiny", 4, 16, 1, 1
+    if options.compile:
+        options.repeats = 1  # each repeat would compile anew
     be_quiet()
     if options.count:
         print(json.dumps(count_operations(options.batch)))
         return
-    found, differences = {"device": device_name(), "model": options.model}, []
-    found |= {"precision": options.precision, "compile": options.compile}
-    parts = {stage: lambda stage=stage: sft(options, stage) for stage in STAGES}
-    parts |= {"ddro": lambda: ddro(options, 16), "ddro_one_negative": lambda: ddro(options, 1)}
-    peak = peak_of(found["device"])
-    for name in options.parts:
-        start = time.perf_counter()
-        values = parts[name]()
-        ours, *reference = values["rates"]
-        if reference:
-            found[f"ratio_{name}"] = round(ours / reference[0], 2)
-        found[f"counted_{name}"] = round(values["counted"], 2)
-        found[f"examples_per_second_{name}"] = [round(rate, 1) for rate in values["rates"]]
-        if "cache" in values:
-            found[f"examples_per_second_{name}_cache"] = round(1 / values["cache"], 1)
-        if "kernels" in values:
-            found[f"kernels_{name}"], found[f"busy_{name}"] = values["kernels"], round(values["busy"], 3)
-        if peak:
-            found[f"mfu_{name}"] = round(ours * values["operations"] / peak, 3)
-        differences.append(values["difference"])
-        print(f"{name}, {time.perf_counter() - start:.0f} s", json.dumps(values), file=sys.stderr)
-    found |= {"peak_mib": round(peak_mib()), "loss_max_diff": max(differences)}
-    print(json.dumps(found))
+    lines = []
+    for precision in options.precision:
+        for part in options.parts:
+            lines.append(measure(options, precision, part))
+            print(json.dumps(lines[-1]), flush=True)
+    print(json.dumps({f"{line['part']}, {line['precision']}": line["examples_per_second"] for line in lines}))
 
 
 if __name__ == "__main__":
-    main()
+    main(parser().parse_args())

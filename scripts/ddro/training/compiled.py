@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from transformers import PreTrainedModel
@@ -15,12 +16,14 @@ MULTIPLE = 8
 
 COMPILERS = ("cc", "gcc", "clang")
 
+HOW = {"dynamic": True, "mode": "reduce-overhead"}
+"""One compilation serves all lengths, and each shape that comes is recorded as CUDA graphs."""
+
 
 def compile_for_gpu(model: PreTrainedModel) -> int:
     """Compile the model's forward and backward pass in place where there is a GPU; its parameters stay what they are.
 
-    One compilation serves all lengths (``dynamic``). Losses equal the plain ones to rounding; dropout draws other
-    numbers from the same seed.
+    Losses equal the plain ones to rounding; dropout draws other numbers from the same seed.
 
     Returns:
         what batches should pad their lengths to a multiple of: 1 where nothing is compiled.
@@ -36,5 +39,15 @@ def compile_for_gpu(model: PreTrainedModel) -> int:
             "gcc), or write compile: false in the recipe's sections sft.shared and ddro."
         )
     log.info("the first steps take a minute or two longer: they are compiled")
-    model.compile(dynamic=True, mode="reduce-overhead")
+    model.compile(**HOW)
     return MULTIPLE
+
+
+def plainly() -> AbstractContextManager:
+    """Within it models run uncompiled: for what takes less time than to compile it."""
+    return torch.compiler.set_stance("force_eager")
+
+
+def plainly_if_alone(examples: int, most: int) -> AbstractContextManager:
+    """`plainly` for a batch of one example where others have up to ``most``: it would be compiled apart from them."""
+    return plainly() if examples == 1 < most else nullcontext()

@@ -48,6 +48,7 @@ from ddro.core.command import progress
 from ddro.core.files import write_whole
 from ddro.models.t5 import pad
 from ddro.training.batches import LABEL_PAD
+from ddro.training.compiled import plainly_if_alone
 from ddro.training.processes import is_first_process
 from ddro.training.trainer import PipelineTrainer
 
@@ -262,9 +263,9 @@ class DdroTrainer(PipelineTrainer, DPOTrainer):
         for first in progress(range(0, len(groups), size), description="reference", unit="batches"):
             features = [dataset[group] for group in groups[first : first + size].tolist()]
             batch = self._prepare_inputs(self.data_collator(features))
-            chosen, rejected = (
-                values.double().cpu().numpy() for values in self.compute_ref_log_probs(self.model, batch)
-            )
+            with plainly_if_alone(len(features), size):
+                log_probabilities = self.compute_ref_log_probs(self.model, batch)
+            chosen, rejected = (values.double().cpu().numpy() for values in log_probabilities)
             starts = np.cumsum([0, *(len(feature["rejected"]) for feature in features)], dtype=np.int32)
             found["ref_chosen"].append(pa.array(chosen[starts[:-1]]))
             found["ref_rejected"].append(pa.ListArray.from_arrays(starts, rejected))

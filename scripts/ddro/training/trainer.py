@@ -25,6 +25,7 @@ from ddro.models.t5 import save
 from ddro.training.arguments import TrainingSettings
 from ddro.training.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
 from ddro.training.checkpoints import Checkpoints, has_ended
+from ddro.training.compiled import plainly, plainly_if_alone
 from ddro.training.cost import SPENT, GpuCost, total_spent
 from ddro.training.log import LOG
 from ddro.training.processes import is_first_process, process_count
@@ -113,8 +114,10 @@ class PipelineTrainer(Trainer):
         return len(inputs["input_ids"]), inputs["attention_mask"], inputs["labels"] != LABEL_PAD
 
     def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> torch.Tensor:
-        self.throughput.add(*self.count(inputs))
-        return super().training_step(model, inputs, *args, **kwargs)
+        examples, of_encoder, of_decoder = self.count(inputs)
+        self.throughput.add(examples, of_encoder, of_decoder)
+        with plainly_if_alone(len(of_encoder), self.args.per_device_train_batch_size):
+            return super().training_step(model, inputs, *args, **kwargs)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         if "loss" in logs:
@@ -125,8 +128,7 @@ class PipelineTrainer(Trainer):
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         self.throughput.pause()
         begins = self.is_in_train and not self.state.global_step
-        plainly = torch.compiler.set_stance("force_eager")  # compiling this pass, too, would take longer than it does
-        with torch.random.fork_rng(enabled=begins), plainly:  # what is drawn before the first step changes no dropout
+        with torch.random.fork_rng(enabled=begins), plainly():  # what is drawn before the first step changes no dropout
             metrics = super().evaluate(*args, **kwargs)
         if begins and is_first_process():
             with write_whole(self._start) as folder:

@@ -43,7 +43,7 @@ def test_a_search_asks_for_no_more_than_it_did(docids_like, bounds, benchmarks):
     """Operations and waits of a full search, of one for the best ten, and of the one in fixed shapes."""
     from decode import count_operations
 
-    counts = count_operations(Namespace(docids_like=docids_like, documents=5_000, beams=12, batch=4, seed=0))
+    counts = count_operations(Namespace(docids_like=docids_like, documents=5_000, beams=12, batch=[4], seed=0))
     kinds = [f"{search}_{kind}" for search in ("ours", "top10", "fixed") for kind in ("operations", "waits")]
     assert all(counts[kind] <= bound for kind, bound in zip(kinds, bounds, strict=True)), counts
 
@@ -53,6 +53,6 @@ def test_a_batch_for_a_gpu_is_few_operations_and_hardly_a_wait(benchmarks):
     """32 queries, 80 beams, 320,000 docids, 12 layers: the sizes of the paper's MS MARCO, but for the width."""
     from decode import count_operations
 
-    arguments = Namespace(docids_like="pq", documents=320_000, beams=80, batch=32, seed=0)
+    arguments = Namespace(docids_like="pq", documents=320_000, beams=80, batch=[32], seed=0)
     counts = count_operations(arguments, ["fixed"])
     assert counts["fixed_operations"] <= 7_000 and counts["fixed_waits"] <= 25, counts

@@ -63,6 +63,14 @@ def datasets_read_by(reader):
     return one_of(dataset for dataset in RECIPE_OF if DATASETS[dataset]["reader"] == reader)
 
 
+def cores_for_model(wildcards):
+    """A function of threads: what trains a model, or asks it.
+
+    A decoder on a frozen encoder is too small for a second core, which another experiment can use.
+    """
+    return 1 if wildcards.dataset in FROZEN and len(EXPERIMENTS) > 1 else 16
+
+
 def project_file(name):
     """An input: a file of the project, as seen from the working directory. A moved checkout reruns nothing."""
     return local(os.path.relpath(ROOT / name))

@@ -22,7 +22,7 @@ rule retrieve:
         "<benchmarks>/<experiment>/retrieve.{system}.{split}.{scatteritem}.tsv"
     conda:
         "../../envs/training.yaml"
-    threads: 16
+    threads: cores_for_model
     params:
         **script("retrieve"),
         settings=recipe_options("decoding"),

@@ -50,7 +50,7 @@ rule train_sft:
         "<benchmarks>/<experiment>/train_sft.{stage}.tsv"
     conda:
         "../../envs/training.yaml"
-    threads: 16
+    threads: cores_for_model
     resources:
         gpu=0,
         device_batch=0,

@@ -7,7 +7,7 @@ from transformers import T5Config, T5ForConditionalGeneration, TrainingArguments
 from trl import DPOConfig
 
 from ddro.core.command import UserError
-from ddro.models.t5 import train_tokenizer
+from ddro.models.tokenizer import train_tokenizer
 from ddro.training import compiled
 from ddro.training.batches import LABEL_PAD, InstanceCollator, instance_dataset
 from ddro.training.compiled import MULTIPLE, compile_for_gpu

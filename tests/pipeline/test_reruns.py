@@ -94,7 +94,11 @@ CASES = {
         RANKING_OF_SFT | RANKING_OF_DDRO,
     ),
     "a caption": ([edit("workflow/report/summary.rst", "All systems", "Each system")], [], set()),
-    "a thread count in the rules": ([edit("workflow/rules/docids.smk", "threads: 16", "threads: 3")], [], {"draw_dag"}),
+    "a thread count in the rules": (
+        [edit("workflow/rules/docids.smk", "threads: cores(16)", "threads: cores(3)")],
+        [],
+        {"draw_dag"},
+    ),
     "a thread count on the command line": ([], ["--set-threads", "train_sft=1", "retrieve=1"], set()),
     "memory and time": ([], ["--set-resources", "train_sft:mem_mb=9000", "train_sft:runtime=9"], set()),
     "a script": ([edit("scripts/plot_training.py", "def main(", "X = 1\n\n\ndef main(")], [], {"plot_training"}),

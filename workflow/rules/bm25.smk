@@ -14,7 +14,7 @@ rule index_bm25:
     priority: 1  # before the trainings, where it can be: what has no negative is told then
     conda:
         "../../envs/bm25.yaml"
-    threads: 8
+    threads: cores(8)
     params:
         **script("index_bm25"),
         expansion=input_options("pseudo_queries"),
@@ -40,7 +40,7 @@ rule search_bm25:
     priority: 1  # before the trainings, where it can be: what has no negative is told then
     conda:
         "../../envs/bm25.yaml"
-    threads: 8
+    threads: cores(8)
     params:
         **script("search_bm25"),
         settings=branch(

@@ -63,12 +63,12 @@ def datasets_read_by(reader):
     return one_of(dataset for dataset in RECIPE_OF if DATASETS[dataset]["reader"] == reader)
 
 
-def cores_for_model(wildcards):
-    """A function of threads: what trains a model, or asks it.
+def cores(most):
+    """A function of threads: so many, or one where several experiments have a frozen encoder.
 
-    A decoder on a frozen encoder is too small for a second core, which another experiment can use.
+    Their models are too small for a second core, which another experiment's job can use in the meantime.
     """
-    return 1 if wildcards.dataset in FROZEN and len(EXPERIMENTS) > 1 else 16
+    return lambda wildcards: 1 if wildcards.dataset in FROZEN and len(EXPERIMENTS) > 1 else most
 
 
 def project_file(name):

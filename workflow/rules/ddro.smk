@@ -40,7 +40,7 @@ rule rank_for_negatives:
         "<benchmarks>/<experiment>/rank_for_negatives.{split}.tsv"
     conda:
         "../../envs/training.yaml"
-    threads: cores_for_model
+    threads: cores(16)
     params:
         **script("rank_for_negatives"),
         settings=recipe_options(
@@ -110,7 +110,7 @@ rule train_ddro:
         "<benchmarks>/<experiment>/train_ddro.tsv"
     conda:
         "../../envs/training.yaml"
-    threads: cores_for_model
+    threads: cores(16)
     resources:
         gpu=0,
         device_batch=0,

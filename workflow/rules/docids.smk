@@ -34,7 +34,7 @@ rule embed_documents:
         "<benchmarks>/{dataset}/embed_documents.tsv"
     conda:
         "../../envs/docids.yaml"
-    threads: 16
+    threads: cores(16)
     params:
         **script("embed_documents"),
         model=embedding_model,
@@ -64,7 +64,7 @@ rule train_pq_codebook:
         "<benchmarks>/{dataset}/train_pq_codebook.tsv"
     conda:
         "../../envs/docids.yaml"
-    threads: 16
+    threads: cores(16)
     params:
         **script("train_pq_codebook"),
         settings=recipe_options("pq", "seed"),
@@ -87,7 +87,7 @@ rule train_rq_codebook:
         "<benchmarks>/{dataset}/train_rq_codebook.tsv"
     conda:
         "../../envs/docids.yaml"
-    threads: 16
+    threads: cores(16)
     params:
         **script("train_rq_codebook"),
         settings=recipe_options("rq", "seed"),
@@ -117,7 +117,7 @@ rule assign_docids:
         "<benchmarks>/{dataset}/{docid}/assign_docids.tsv"
     conda:
         "../../envs/docids.yaml"
-    threads: 16
+    threads: cores(16)
     params:
         **script("assign_docids"),
         settings=branch(

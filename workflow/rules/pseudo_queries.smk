@@ -54,9 +54,10 @@ rule finetune_doc2query:
         "<logs>/{dataset}/finetune_doc2query.log",
     benchmark:
         "<benchmarks>/{dataset}/finetune_doc2query.tsv"
+    priority: -1  # where no stage learns from pseudo queries, trainings that take longer don't wait for them
     conda:
         "../../envs/training.yaml"
-    threads: 16
+    threads: cores(16)
     params:
         **script("finetune_doc2query"),
         settings=recipe_options(
@@ -91,7 +92,7 @@ rule generate_pseudo_queries:
         "<benchmarks>/{dataset}/generate_pseudo_queries.{scatteritem}.tsv"
     conda:
         "../../envs/training.yaml"
-    threads: 16
+    threads: cores(16)
     params:
         **script("generate_pseudo_queries"),
         settings=recipe_options(
@@ -176,7 +177,7 @@ rule filter_pseudo_queries:
         "<benchmarks>/{dataset}/filter_pseudo_queries.tsv"
     conda:
         "../../envs/bm25.yaml"
-    threads: 8
+    threads: cores(8)
     params:
         **script("filter_pseudo_queries"),
         settings=recipe_options("doc2query.keep_within", "bm25.mining"),

@@ -22,7 +22,7 @@ rule retrieve:
         "<benchmarks>/<experiment>/retrieve.{system}.{split}.{scatteritem}.tsv"
     conda:
         "../../envs/training.yaml"
-    threads: cores_for_model
+    threads: cores(16)
     params:
         **script("retrieve"),
         settings=recipe_options("decoding"),
@@ -75,7 +75,7 @@ rule search_dense:
         "<benchmarks>/{dataset}/search_dense.{split}.tsv"
     conda:
         "../../envs/docids.yaml"
-    threads: 16
+    threads: cores(16)
     params:
         **script("search_dense"),
         model=embedding_model,

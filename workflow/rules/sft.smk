@@ -21,7 +21,7 @@ rule build_instances:
         "<benchmarks>/<experiment>/build_instances.{stage}.tsv"
     conda:
         "../../envs/training.yaml"
-    threads: 4
+    threads: cores(4)
     params:
         **script("build_instances"),
         texts=input_options("pseudo_queries", "queries", "qrels"),
@@ -50,7 +50,7 @@ rule train_sft:
         "<benchmarks>/<experiment>/train_sft.{stage}.tsv"
     conda:
         "../../envs/training.yaml"
-    threads: cores_for_model
+    threads: cores(16)
     resources:
         gpu=0,
         device_batch=0,

@@ -22,8 +22,8 @@ def main(arguments: argparse.Namespace) -> None:
     from ddro.docids.tokens import with_padding
     from ddro.docids.trie import DocidTrie
 
-    docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])["tokens"]
-    trie = DocidTrie.build(with_padding(docids, arguments.padding) if arguments.padding else docids)
+    docids = read_table(arguments.docids, tables.DOCIDS, ["docno"])
+    trie = DocidTrie.build(with_padding(docids["tokens"], arguments.padding, docids["docno"]))
     trie.save(arguments.output)
     log.info(
         "%d docids of %d documents, %d to %d tokens long; they stand alone after %d tokens at most; %.1f MiB",

@@ -7,7 +7,7 @@ from ddro.core import tables
 from ddro.core.command import call_main
 from ddro.core.files import write_table
 from ddro.corpora.judgements import read_own_documents, read_queries
-from ddro.retrieval.ranking import add_retrieval_options, rank_queries
+from ddro.retrieval.ranking import add_retrieval_options, load_with_docids, rank_queries
 
 
 def parser() -> argparse.ArgumentParser:
@@ -21,10 +21,8 @@ def main(arguments: argparse.Namespace) -> None:
     queries = sorted(read_queries(arguments.queries, arguments.split))  # as BM25's run is
     run_table, _ = rank_queries(
         queries,
+        load_with_docids(arguments.model, arguments.trie, arguments.docids),
         own=read_own_documents(arguments.queries),
-        model=arguments.model,
-        trie=arguments.trie,
-        docids=arguments.docids,
         beams=arguments.beams,
         length_penalty=arguments.length_penalty,
         max_query_tokens=arguments.max_query_tokens,

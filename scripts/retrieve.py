@@ -7,7 +7,7 @@ from ddro.core import tables
 from ddro.core.command import call_main, log, shard_of
 from ddro.core.files import write_json, write_table
 from ddro.corpora.judgements import read_own_documents, read_queries
-from ddro.retrieval.ranking import add_retrieval_options, agreement, rank_queries
+from ddro.retrieval.ranking import add_retrieval_options, agreement, load_with_docids, rank_queries
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,20 +26,19 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     shard, shards = shard_of(arguments.shard)
     queries = read_queries(arguments.queries, arguments.split)[shard - 1 :: shards]
+    loaded = load_with_docids(arguments.model, arguments.trie, arguments.docids)
     how = {
         "own": read_own_documents(arguments.queries),
-        "model": arguments.model,
-        "trie": arguments.trie,
-        "docids": arguments.docids,
         "beams": arguments.beams,
         "length_penalty": arguments.length_penalty,
         "max_query_tokens": arguments.max_query_tokens,
         "memory_mib": arguments.memory_mib,
     }
-    run_table, timing = rank_queries(queries, precision=arguments.precision, **how)
-    if arguments.compare_float32:
-        some = queries[: arguments.compare_float32]
-        in_float32, _ = rank_queries(some, precision="float32", **how)
+    some, in_float32 = queries[: arguments.compare_float32], None
+    if some:  # now: another precision rounds the model's numbers
+        in_float32, _ = rank_queries(some, loaded, precision="float32", **how)
+    run_table, timing = rank_queries(queries, loaded, precision=arguments.precision, **how)
+    if in_float32:
         timing["against_float32"] = found = agreement(run_table, in_float32, arguments.qrels)
         log.info("against float32: %s", ", ".join(f"{name} {value:.4g}" for name, value in found.items()))
     write_table(run_table, arguments.output_run, tables.RUN, ["qid", "docno"])

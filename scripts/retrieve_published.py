@@ -62,6 +62,7 @@ def main(arguments: argparse.Namespace) -> None:
     import torch
     from transformers import AutoModelForSeq2SeqLM
 
+    from ddro.docids.tokens import with_padding
     from ddro.docids.trie import DocidTrie
     from ddro.models.hub import (
         Reading,
@@ -70,13 +71,13 @@ def main(arguments: argparse.Namespace) -> None:
         gold_docid,
         has_own_head,
         mismatches,
-        padded,
         read_docids,
         read_test_set,
         weight_shapes,
     )
     from ddro.models.probe import check_reading, mean_log_probabilities
     from ddro.models.t5 import be_quiet, note_whether_tied
+    from ddro.models.tokenizer import TOKENS
     from ddro.retrieval.ranking import rank_in_batches
     from ddro.retrieval.runs import write_trec
 
@@ -122,8 +123,9 @@ def main(arguments: argparse.Namespace) -> None:
     as_read = dict.fromkeys(  # a document may have several docids
         (docno, reading.docid(docid, closed)) for docno, of_document in docids.items() for docid in of_document
     )
-    if arguments.padding:
-        as_read = dict.fromkeys((docno, padded(docid, arguments.padding, docno)) for docno, docid in as_read)
+    docnos_read, tokens = zip(*as_read, strict=True)
+    padded = with_padding(pa.array(tokens, TOKENS), arguments.padding, docnos_read)
+    as_read = dict.fromkeys(zip(docnos_read, map(tuple, padded.to_pylist()), strict=True))
     check_no_prefix(as_read, arguments.docids)
     qids = [str(number) for number in range(1, len(tests) + 1)]
     table, _ = rank_in_batches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -23,23 +24,40 @@ def in_halves(work: Callable[[Sequence[Item]], list[Result]], items: Sequence[It
     Raises:
         UserError: a single item doesn't fit.
     """
+
+    def apart(reason: str) -> list[Result]:
+        half = half_of(len(items), what, reason)
+        return in_halves(work, items[:half], what) + in_halves(work, items[half:], what)
+
+    return unless_full(lambda: work(items), apart)
+
+
+def unless_full(work: Callable[[], Result], otherwise: Callable[[str], Result]) -> Result:
+    """``work()``; where that runs out of the device's memory, what ``otherwise`` makes of torch's sentence on it.
+
+    What the work held is free by then.
+    """
     try:
-        return work(items)
+        return work()
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which isn't imported here
             raise
-        if len(items) == 1:
-            raise UserError(
-                f"the device's memory doesn't hold one of the {what} ({str(error).splitlines()[0]}). {ANOTHER_GPU}"
-            ) from error
-    half = len(items) // 2
-    log.warning("%d %s don't fit the device's memory: they go in halves of %d", len(items), what, half)
-    _free_memory()
-    return in_halves(work, items[:half], what) + in_halves(work, items[half:], what)
+        reason = str(error).splitlines()[0]
+    free_memory()
+    return otherwise(reason)
 
 
-def _free_memory() -> None:
-    """Give back what torch holds in reserve."""
+def half_of(count: int, what: str, reason: str) -> int:
+    """Half of ``count`` items that don't fit the device's memory, which the log tells; one is a `UserError`."""
+    if count == 1:
+        raise UserError(f"the device's memory doesn't hold one of the {what} ({reason}). {ANOTHER_GPU}")
+    log.warning("%d %s don't fit the device's memory: they go in halves of %d", count, what, count // 2)
+    return count // 2
+
+
+def free_memory() -> None:
+    """Give back what nothing needs any more, and what torch holds in reserve."""
     import torch
 
+    gc.collect()
     torch.cuda.empty_cache()  # does nothing where CUDA isn't in use

@@ -43,27 +43,32 @@ def with_tokens_of_its_own(
     return [[new[token] for token in docid] for docid in docids], first_token + len(words)
 
 
-def with_padding(docids: pa.ListArray | pa.ChunkedArray, length: int) -> pa.ListArray:
-    """Docids of one length: without their end token, and padded with 0.
+def with_padding(
+    docids: pa.ListArray | pa.ChunkedArray, length: int | None, docnos: Sequence[str] | pa.ChunkedArray
+) -> pa.ListArray | pa.ChunkedArray:
+    """Docids of one length: without their end token, and padded with 0. As they are, where there is no ``length``.
 
     So the evaluation of the authors' code decodes the TU docids of Natural Questions, and counts the padding's
     log-probabilities (docs/method.md). No docid is then the beginning of another.
 
     Args:
         docids: list<int32>.
-        length: tokens of each docid.
+        length: tokens of each docid; None for no padding.
+        docnos: the document of each docid, for a message.
 
     Raises:
         UserError: a docid is longer than that.
     """
+    if not length:
+        return docids
     docids = docids.combine_chunks() if isinstance(docids, pa.ChunkedArray) else docids
     lengths = docids.value_lengths().to_numpy().astype(np.int64)
     tokens, ends = docids.flatten().to_numpy(), np.cumsum(lengths)
     kept = lengths - (tokens[ends - 1] == END)
     if (longest := int(kept.max())) > length:
         raise UserError(
-            f"docids.padding is {length}, but the docid of document {int(kept.argmax())} has {longest} tokens without "
-            f"its end token. Write {longest} or more."
+            f"padding is {length}, but the docid of {docnos[int(kept.argmax())]} has {longest} tokens without its end "
+            f"token. Write {longest} or more."
         )
     padded = np.full((len(kept), length), PADDING, np.int32)
     place = np.arange(len(tokens)) - np.repeat(ends - lengths, lengths)

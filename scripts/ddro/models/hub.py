@@ -62,20 +62,6 @@ def without_end(docid: Sequence[int]) -> tuple[int, ...]:
     return tuple(docid[:-1] if docid and docid[-1] == END else docid)
 
 
-def padded(docid: Sequence[int], length: int, docno: str) -> tuple[int, ...]:
-    """A docid without its end token, and padding up to ``length`` tokens (see `ddro.docids.tokens.with_padding`).
-
-    Raises:
-        UserError: the docid, which is that of ``docno``, is longer.
-    """
-    bare = without_end(docid)
-    if len(bare) > length:
-        raise UserError(
-            f"the docid of {docno!r} has {len(bare)} tokens, but padding is {length}. Write {len(bare)} or more."
-        )
-    return (*bare, *[PADDING] * (length - len(bare)))
-
-
 def are_closed(docids: Iterable[Sequence[int]]) -> bool:
     """Whether there are docids that end with an end token."""
     return any(docid[-1] == END for docid in docids)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from ddro.core.files import read_table
 from ddro.core.halves import in_halves
 
 if TYPE_CHECKING:  # so that --help is instant
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ddro.docids.trie import DocidTrie
 
@@ -41,13 +42,42 @@ def add_retrieval_options(options: argparse.ArgumentParser) -> None:
     )
 
 
+@dataclass(frozen=True)
+class ModelWithDocids:
+    """A trained model with its tokenizer, the trie of its docids, and the documents of the trie by their place."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    trie: DocidTrie
+    docnos: list[str]
+
+
+def load_with_docids(model: Path, trie: Path, docids: Path) -> ModelWithDocids:
+    """Load a model's folder, the trie of build_trie, and the docnos of its docid table (`tables.DOCIDS`).
+
+    Raises:
+        UserError: trie and docids are of different collections.
+    """
+    from ddro.docids.trie import DocidTrie
+    from ddro.models.t5 import be_quiet, load
+
+    be_quiet()
+    docnos = read_table(docids, tables.DOCIDS, ["docno"])["docno"].to_pylist()
+    loaded_trie = DocidTrie.load(trie)
+    if len(loaded_trie.documents) != len(docnos):
+        raise UserError(
+            f"{trie} is of {len(loaded_trie.documents)} documents, {docids} has {len(docnos)}. "
+            "Delete the trie and run snakemake."
+        )
+    loaded, tokenizer = load(model)
+    return ModelWithDocids(loaded.eval(), tokenizer, loaded_trie, docnos)
+
+
 def rank_queries(
     queries: Sequence[tuple[str, str]],
+    loaded: ModelWithDocids,
     *,
     own: Container[str] = (),
-    model: Path,
-    trie: Path,
-    docids: Path,
     beams: int,
     length_penalty: float,
     max_query_tokens: int,
@@ -58,10 +88,8 @@ def rank_queries(
 
     Args:
         queries: at least one.
+        loaded: its model is left on the device and in the ``precision`` that it ranks in.
         own: qids of those that are a document (`read_own_documents`).
-        model: its folder.
-        trie: of build_trie.
-        docids: the docid table (`tables.DOCIDS`), whose trie that is.
         beams: docids in a ranking.
         length_penalty: see `rank_documents`.
         max_query_tokens: most tokens that are read of a query.
@@ -73,32 +101,21 @@ def rank_queries(
         and what they depend on.
 
     Raises:
-        UserError: trie and docids are of different collections, or what `constrained_beam_search` refuses.
+        UserError: what `constrained_beam_search` refuses.
     """
     import torch
 
-    from ddro.docids.trie import DocidTrie
     from ddro.models.precision import use_precision
-    from ddro.models.t5 import be_quiet, load
     from ddro.models.tokenizer import encode
 
-    be_quiet()
-    docnos = read_table(docids, tables.DOCIDS, ["docno"])["docno"].to_pylist()
-    loaded_trie = DocidTrie.load(trie)
-    if len(loaded_trie.documents) != len(docnos):
-        raise UserError(
-            f"{trie} is of {len(loaded_trie.documents)} documents, {docids} has {len(docnos)}. "
-            "Delete the trie and run snakemake."
-        )
-    loaded, tokenizer = load(model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    loaded.eval().to(device, use_precision(precision))
+    model = loaded.model.to(device, use_precision(precision))
     run_table, batches = rank_in_batches(
-        loaded,
-        loaded_trie,
-        docnos,
+        model,
+        loaded.trie,
+        loaded.docnos,
         [qid for qid, _ in queries],
-        encode(tokenizer, [text for _, text in queries], max_query_tokens),
+        encode(loaded.tokenizer, [text for _, text in queries], max_query_tokens),
         own=own,
         beams=beams,
         length_penalty=length_penalty,
@@ -109,9 +126,9 @@ def rank_queries(
         "batches": batches,
         "beams": beams,
         "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
-        "model_bytes": sum(tensor.nbytes for tensor in {id(part): part for part in loaded.parameters()}.values()),
+        "model_bytes": sum(tensor.nbytes for tensor in {id(part): part for part in model.parameters()}.values()),
         "precision": precision,
-        "trie_bytes": loaded_trie.nbytes,
+        "trie_bytes": loaded.trie.nbytes,
     }
 
 

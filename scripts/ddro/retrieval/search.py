@@ -67,9 +67,8 @@ class SearchEngine:
         corpus = read_table(results / dataset / "corpus.parquet", tables.CORPUS)
         self._documents = {row["docno"]: row for row in corpus.to_pylist()}
         docids = read_table(results / dataset / docid / "docids.parquet", tables.DOCIDS, ["docno"])
-        padding, tokens = settings["docids"]["padding"], docids["tokens"]
         self._docnos = docids["docno"].to_pylist()
-        self._trie = DocidTrie.build(with_padding(tokens, padding) if padding else tokens)
+        self._trie = DocidTrie.build(with_padding(docids["tokens"], settings["docids"]["padding"], self._docnos))
         self._models = {}
         for system in ("sft", "ddro"):
             model, tokenizer = load(results / settings["models"][system])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 
-from ddro.core.command import UserError, log
-from ddro.core.halves import ANOTHER_GPU
+from ddro.core.command import UserError
+from ddro.core.halves import free_memory, half_of, unless_full
 from ddro.training.processes import process_count
 
 Result = TypeVar("Result")
@@ -27,21 +26,17 @@ def in_smaller_batches(train: Callable[[int], Result], most: int) -> Result:
     Raises:
         UserError: one example doesn't fit, or one of several processes has run out of memory: the others would wait.
     """
-    while True:
-        try:
-            return train(most)
-        except torch.OutOfMemoryError as error:
-            reason = str(error).splitlines()[0]
-        half = most // 2
-        if not half:
-            raise UserError(f"the device's memory doesn't hold one example ({reason}). {ANOTHER_GPU}")
-        if process_count() > 1:
+
+    def smaller(reason: str) -> Result:
+        if process_count() > 1 and most > 1:
             raise UserError(
-                f"the device's memory doesn't hold {most} examples at a time ({reason}). Rerun with at most {half}: "
-                f"--set-resources of the rule with device_batch={half}. It goes on from the last checkpoint."
+                f"the device's memory doesn't hold {most} examples at a time ({reason}). Rerun with at most "
+                f"{most // 2}: --set-resources of the rule with device_batch={most // 2}. It goes on from the last "
+                "checkpoint."
             )
-        log.warning("%d examples at a time don't fit the device's memory: they go in halves of %d", most, half)
-        gc.collect()  # what the training held; its graphs, too
-        torch.compiler.reset()
-        torch.cuda.empty_cache()
-        most = half
+        half = half_of(most, "examples at a time", reason)
+        torch.compiler.reset()  # graphs hold memory, too
+        free_memory()
+        return in_smaller_batches(train, half)
+
+    return unless_full(lambda: train(most), smaller)

@@ -111,10 +111,11 @@ def test_docids_of_words_for_a_decoder_that_has_no_words():
 
 def test_padding_takes_the_place_of_the_end_token():
     docids = pa.chunked_array([[[7, 8, 1], [9, 1]], [[5], [1], [7, 1, 8, 1]]], pa.list_(pa.int32()))
-    padded = with_padding(docids, 3)
+    assert with_padding(docids, None, "ABCDE") is docids
+    padded = with_padding(docids, 3, "ABCDE")
     assert padded.to_pylist() == [[7, 8, 0], [9, 0, 0], [5, 0, 0], [0, 0, 0], [7, 1, 8]]
     assert padded.type == docids.type
-    assert with_padding(docids.slice(1, 2), 1).to_pylist() == [[9], [5]]  # of a part of a table
+    assert with_padding(docids.slice(1, 2), 1, "ABCDE").to_pylist() == [[9], [5]]  # of a part of a table
     assert len(DocidTrie.build(padded).documents) == 5
-    with pytest.raises(UserError, match=r"padding is 2, but the docid of document 4 has 3 tokens .* Write 3 or more"):
-        with_padding(docids, 2)
+    with pytest.raises(UserError, match=r"padding is 2, but the docid of E has 3 tokens .* Write 3 or more"):
+        with_padding(docids, 2, "ABCDE")

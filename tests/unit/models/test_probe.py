@@ -152,5 +152,5 @@ def test_padding_takes_the_place_of_the_end_token_and_counts(tmp_path):
             logits = model(input_ids=torch.tensor([lines[0][0]]), decoder_input_ids=inputs).logits
         expected = float(logits.log_softmax(-1).gather(-1, padded[..., None]).mean())
         assert scores[docno] == pytest.approx(expected, abs=1e-4)
-    with pytest.raises(UserError, match=r"the docid of '.*' has 3 tokens, but padding is 1. Write 3 or more"):
+    with pytest.raises(UserError, match=r"padding is 1, but the docid of .* has 3 tokens .* Write 3 or more"):
         retrieve(folder, "--padding=1")

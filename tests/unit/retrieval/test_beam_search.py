@@ -153,7 +153,7 @@ def test_padding_counts_as_in_the_authors_evaluation_of_nq(docids, beams, weight
     assume(len(open_docids) > 1)
     beams = min(beams, len(open_docids))
     theirs = DocidTrie.build(open_docids)
-    padded = DocidTrie.build(with_padding(pa.array([[*docid, END] for docid in open_docids]), 15))
+    padded = DocidTrie.build(with_padding(pa.array([[*docid, END] for docid in open_docids]), 15, open_docids))
     ids, mask = queries(count, seed)
     found, scores = search(model(weights), padded, ids, mask, beams, length_penalty=1)
     output = model(weights).generate(

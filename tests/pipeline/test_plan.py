@@ -221,6 +221,12 @@ def test_a_plan_takes_less_than_ten_seconds(plan):
     assert plan[1].cpu_seconds < 10
 
 
+def test_experiments_on_a_frozen_encoder_have_a_core_each(plan):
+    name, planned = plan
+    threads = {int(count) for command in planned.commands for count in re.findall(r"--threads (\d+)", command)}
+    assert threads == ({1} if name == "config" else {min(most, os.cpu_count()) for most in (4, 8)})
+
+
 def test_the_scripts_understand_their_commands(plan, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "scripts")
     understand(plan[1].commands)

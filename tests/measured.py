@@ -1,6 +1,7 @@
 """What rehearsals have measured of each rule, how it grows, what it comes to at full size, and what the profile gives.
 
-`tests/benchmarks/rehearsal.py --points` has written the points. This prints the table of docs/cluster.md:
+`tests/benchmarks/rehearsal.py --points` has written the points, and rehearse_rules.py those of rules that it doesn't
+reach. This prints the tables of docs/cluster.md:
 
     python tests/measured.py
 """
@@ -10,6 +11,7 @@ import csv
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +22,7 @@ PROFILE = ROOT / "workflow/profiles/slurm/config.yaml"
 POINTS = ROOT / "workflow/profiles/slurm/measured.tsv"
 TRAININGS = ("finetune_doc2query", "train_sft", "train_ddro")
 WITH_MODEL = (*TRAININGS, "embed_documents", "generate_pseudo_queries", "retrieve", "search_dense")
+WITH_MODEL += ("rank_for_negatives", "retrieve_published")
 """Rules whose model is a small one in a rehearsal: CPU seconds say nothing, and memory is that beside the model."""
 
 WITH_JAVA = ("index_bm25", "index_collection", "index_doct5query", "filter_pseudo_queries")
@@ -27,8 +30,12 @@ WITH_JAVA += ("search_bm25", "search_collection", "search_doct5query")
 JAVA_MIB = 2048 + 512
 """The heap that a rehearsal gives to Java, which fills it sooner or later, and what Java and Python take beside it."""
 
-SHOWN_MIB, SHOWN_SECONDS = 700, 360
-"""A job that comes to less of both at full size isn't in the table."""
+MOST_MIB, MOST_MIB_OF_TRAINING = 8192, 4096
+"""What a job may come to at full size; a training beside its model."""
+
+REHEARSAL = ("msmarco", "paper")
+RULES = [("nq_ddro", "rules"), ("msmarco", "rules")]
+"""Data sets and recipes of the points: of the whole rehearsal, and of single rules."""
 
 
 @dataclass
@@ -53,6 +60,11 @@ class Measured:
         """The rule whose job it is."""
         return self.job.rsplit("/", 1)[-1].split(".", 1)[0]
 
+    @property
+    def most_mib(self) -> int:
+        """What it may come to at full size."""
+        return MOST_MIB_OF_TRAINING if self.rule in TRAININGS else MOST_MIB
+
     def growth(self, name: str) -> float:
         """The exponent with which a number grows with the scale, between the two largest scales."""
         small, large = self.points[-2:]
@@ -75,7 +87,7 @@ class Measured:
         )
 
 
-def read_points(dataset: str = "msmarco", recipe: str = "paper") -> list[Measured]:
+def read_points(dataset: str, recipe: str) -> list[Measured]:
     """The jobs of a data set and recipe that were measured at two scales or more, in the order of the last run."""
     jobs: dict[str, list[Point]] = {}
     with POINTS.open(newline="", encoding="utf-8") as file:
@@ -88,40 +100,45 @@ def read_points(dataset: str = "msmarco", recipe: str = "paper") -> list[Measure
     return [Measured(job, points) for job, points in ordered.items() if len(points) > 1]
 
 
+@cache
+def read_profile() -> dict:
+    """The profile, parsed once."""
+    return yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
+
+
 def given(rule: str, resource: str, size_mb: float) -> float:
     """What the profile gives a job at its first attempt: mem_mb in MB, or runtime in minutes."""
-    profile = yaml.safe_load(PROFILE.read_text(encoding="utf-8"))
+    profile = read_profile()
     expression = profile["set-resources"].get(rule, {}).get(resource, profile["default-resources"][resource])
     # Snakemake evaluates it in the same way, with more names.
     return eval(str(expression), {"input": SimpleNamespace(size_mb=size_mb), "attempt": 1})
 
 
 def table(jobs: list[Measured]) -> Iterator[str]:
-    """The lines of the table, in Markdown: the jobs that take most at full size."""
-    scales = sorted({point.scale for job in jobs for point in job.points})
-    at = ", ".join(f"{scale:g}" for scale in scales)
-    yield f"| job | MiB at {at} | exponent | MiB at 1 | CPU hours at 1 | exponent | mem_mb | minutes |"
-    yield "|---|---|---|---|---|---|---|---|"
+    """The lines of a table, in Markdown."""
+    yield "| job | at | MiB | exponent | MiB at 1 | at most | CPU hours at 1 | exponent | mem_mb | minutes |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for job in jobs:
         full = job.at_full_size()
-        if full.private_mib < SHOWN_MIB and full.cpu_seconds < SHOWN_SECONDS:
-            continue
-        there = {point.scale: f"{point.private_mib:,.0f}" for point in job.points}
-        memory = ", ".join(there.get(scale, "-") for scale in scales)
-        cells = [job.job, memory, f"{job.growth('private_mib'):.2f}", f"{full.private_mib:,.0f}"]
+        cells = [job.job, ", ".join(f"{point.scale:g}" for point in job.points)]
+        cells += [", ".join(f"{point.private_mib:,.0f}" for point in job.points)]
+        cells += [f"{job.growth('private_mib'):.2f}", f"{full.private_mib:,.0f}", f"{job.most_mib:,}"]
         modelled = job.rule in WITH_MODEL
         cells += ["", ""] if modelled else [f"{full.cpu_seconds / 3600:.1f}", f"{job.growth('cpu_seconds'):.2f}"]
         cells += [f"{given(job.rule, name, full.size_mb):,.0f}" for name in ("mem_mb", "runtime")]
         yield f"| {' | '.join(cells)} |"
 
 
+def tables() -> Iterator[str]:
+    """The tables of docs/cluster.md: that of the rehearsal, and that of the single rules."""
+    yield "\n".join(table(read_points(*REHEARSAL)))
+    yield "\n".join(table([job for run in RULES for job in read_points(*run)]))
+
+
 def parser() -> argparse.ArgumentParser:
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--dataset", default="msmarco", help="(msmarco)")
-    options.add_argument("--recipe", default="paper", help="(paper)")
-    return options
+    return argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 if __name__ == "__main__":
-    arguments = parser().parse_args()
-    print("\n".join(table(read_points(arguments.dataset, arguments.recipe))))
+    parser().parse_args()
+    print("\n\n".join(tables()))

@@ -32,7 +32,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-
     from ddro.core import tables
     from ddro.core.files import read_table, write_json, write_whole
     from ddro.docids.embedding import TextsOfCorpus, embed, load_model

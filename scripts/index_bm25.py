@@ -26,7 +26,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-
     from ddro.core import tables
     from ddro.core.files import read_table, write_whole
     from ddro.doc2query.shards import corpus_documents, corpus_file, with_queries

@@ -24,7 +24,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> None:
-
     from ddro.core.text import smallest_hashes
     from ddro.report.samples import Sample, first_relevant, samples_page
     from ddro.retrieval.runs import read_run

@@ -64,7 +64,7 @@ def datasets_read_by(reader):
 
 
 def cores(most):
-    """A function of threads: so many, or one where several experiments have a frozen encoder.
+    """A function of threads: so many, but one on a frozen encoder where there are several experiments.
 
     Their models are too small for a second core, which another experiment's job can use in the meantime.
     """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ddro.core.files import read_batches, read_json, write_json, write_whole
 from ddro.core.halves import in_halves
 from ddro.core.packages import model_folder
 from ddro.core.tables import CORPUS, columns
+from ddro.core.text import beginning
 from ddro.docids.vectors import SHARD_ROWS, shard_path, write_shard
 
 PARTS = columns(CORPUS, "title", "body")
@@ -78,29 +80,31 @@ def embed(
             folder.mkdir()
             write_json(made_of, folder / "made_of.json")
     pool = model.start_multi_process_pool() if torch.cuda.device_count() > 1 else None
-    waiting = iter(texts)
+    waiting, tokens = iter(texts), model.max_seq_length or sys.maxsize
     with progress(description="embed", unit="documents", total=len(texts)) as bar:
         for start in range(0, len(texts), SHARD_ROWS):
-            shard, path = list(islice(waiting, SHARD_ROWS)), shard_path(shards, start)
+            some = [(beginning(text, tokens), len(text)) for text in islice(waiting, SHARD_ROWS)]
+            path = shard_path(shards, start)
             if path.is_file():
-                bar.update(len(shard))
+                bar.update(len(some))
                 continue
-            write_shard(path, embed_shard(model, shard, batch_size, pool, bar.update))
+            write_shard(path, embed_shard(model, *zip(*some, strict=True), batch_size, pool, bar.update))
     if pool:
         model.stop_multi_process_pool(pool)
 
 
 def embed_shard(
     model: SentenceTransformer,
-    texts: list[str],
+    texts: Sequence[str],
+    lengths: Sequence[int],
     batch_size: int,
     pool: dict[str, Any] | None,
     done: Callable[[int], object],
 ) -> np.ndarray:
     """The vectors of ``texts``, float32 [texts, dimension]; ``done`` is told of each batch.
 
-    The longest come first: a batch has texts of like length, and one that doesn't fit the memory, which goes in halves,
-    shows at once.
+    The longest come first, by the ``lengths`` that they had before they were cut: a batch has texts of like length, and
+    one that doesn't fit the memory, which goes in halves, shows at once.
     """
 
     def encode(some: list[str]) -> list[np.ndarray]:
@@ -108,7 +112,7 @@ def embed_shard(
         return list(model.encode_document(some, batch_size=batch_size, show_progress_bar=False, **several))
 
     vectors = np.empty((len(texts), model.get_embedding_dimension()), np.float32)
-    order = np.argsort([-len(text) for text in texts], kind="stable")
+    order = np.argsort([-length for length in lengths], kind="stable")
     size = batch_size * (len(pool["processes"]) * 8 if pool else 1)
     for start in range(0, len(texts), size):
         rows = order[start : start + size]

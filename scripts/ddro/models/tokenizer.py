@@ -9,6 +9,7 @@ import pyarrow as pa
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from ddro.core.text import beginning
 from ddro.models.frozen_config import register_config
 
 _IN_WORDS = r"\p{M}\x{200C}\x{200D}"
@@ -87,7 +88,8 @@ def _encoded_blocks(
     settings = {"truncation": True, "max_length": max_tokens, "return_attention_mask": False}
     texts = list(texts)
     for first in range(0, len(texts), TEXTS_AT_A_TIME):
-        yield tokenizer(texts[first : first + TEXTS_AT_A_TIME], **settings)["input_ids"]
+        some = [beginning(text, max_tokens) for text in texts[first : first + TEXTS_AT_A_TIME]]
+        yield tokenizer(some, **settings)["input_ids"]
 
 
 class TokenLists(Sequence[list[int]]):

@@ -12,7 +12,7 @@ from itertools import accumulate
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from ddro.core.text import FUNCTION_WORDS, sentences, words
+from ddro.core.text import FUNCTION_WORDS, beginning, sentences, words
 from ddro.docids.tokens import docid_token
 from ddro.models.tokenizer import encode
 
@@ -26,10 +26,7 @@ FEWEST_SUBWORDS = 10
 """Of which the authors' code makes an instance."""
 
 CHARACTERS_A_TOKEN = 8
-"""Of a long text so many characters for each token that is wanted are tokenised first, and more if they are too few."""
-
-NEAR_A_CUT = 16
-"""Tokens."""
+"""So many characters for each token that is wanted are tokenised first, and more if they are too few."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def window_passages(
     prefix, _ = _tokens(tokenizer, title)
     prefix = [*start, *prefix[: int(passage_tokens * MAX_TITLE_SHARE)]]
     width = passage_tokens - len(prefix) - 1
-    tokens, offsets = _tokens(tokenizer, body)
+    tokens, offsets = _tokens(tokenizer, beginning(body, width * max_passages))
     for first in range(0, max(1, min(len(tokens), width * max_passages)), width):
         window = tokens[first : first + width]
         text = body[offsets[first][0] : offsets[first + len(window) - 1][1]] if window else ""
@@ -72,7 +69,7 @@ def sentence_passages(
     """
     if not max_passages:
         return
-    texts = [title, *sentences(body)] if body.strip() else [title]
+    texts = [beginning(text, passage_tokens) for text in ([title, *sentences(body)] if body.strip() else [title])]
     of_texts = _tokens_of_each(tokenizer, texts, CHARACTERS_A_TOKEN * passage_tokens * max_passages)
     prefix = next(of_texts) if len(texts) > 1 else []
     made, tokens = 0, prefix
@@ -154,19 +151,11 @@ class SampledSubwords:
 
     def read(self, texts: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
         """Of some documents the subwords, and how many of them have each."""
-        begun = self._encode([_beginning(text, CHARACTERS_A_TOKEN * SUBWORDS_READ) for text in texts])
-        # What stands near the cut may be tokenised in another way than with what follows.
-        short = [row for row, tokens in enumerate(begun) if len(tokens) < SUBWORDS_READ + NEAR_A_CUT]
-        whole = [row for row in short if len(texts[row]) > CHARACTERS_A_TOKEN * SUBWORDS_READ]
-        for row, tokens in zip(whole, self._encode([texts[row] for row in whole]), strict=True):
-            begun[row] = tokens
-        subwords = [np.array(tokens[:SUBWORDS_READ], np.int32) for tokens in begun]
+        settings = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
+        encoded = self.tokenizer([beginning(text, SUBWORDS_READ) for text in texts], **settings)["input_ids"]
+        subwords = [np.array(tokens[:SUBWORDS_READ], np.int32) for tokens in encoded]
         distinct = np.concatenate([np.unique(tokens) for tokens in subwords])
         return subwords, np.bincount(distinct, minlength=len(self.frequency))
-
-    def _encode(self, texts: list[str]) -> list[list[int]]:
-        settings = {"add_special_tokens": False, "return_attention_mask": False, "verbose": False}
-        return self.tokenizer(texts, **settings)["input_ids"] if texts else []
 
     def add(self, frequency: np.ndarray, documents: int) -> None:
         """Take in what `read` has found in so many documents."""
@@ -195,12 +184,6 @@ class SampledSubwords:
 
 
 SAMPLED_TERMS = {"words": SampledWords, "subwords": SampledSubwords}
-
-
-def _beginning(text: str, characters: int) -> str:
-    """So many characters of a text, and on to the next blank."""
-    end = text.find(" ", characters)
-    return text if end < 0 else text[:end]
 
 
 def _terms(text: str) -> list[str]:

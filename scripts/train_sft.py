@@ -108,7 +108,7 @@ def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:
     texts = chain(
         (ids.as_py() for ids in instances.data["input_ids"]), retrieval.input_ids
     )  # lists are made if need be
-    keep_states(model, texts, checkpoints.folder / "states.npy")
+    keep_states(model, texts, checkpoints.folder / "states.npy", arguments.precision)
     multiple = compile_for_gpu(model) if arguments.compile else 1
     best = MRR if arguments.keep == "best" else None
     settings = trainer_arguments(

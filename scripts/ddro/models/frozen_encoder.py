@@ -80,8 +80,7 @@ class FrozenEncoder(nn.Module):
                 f"a text of {input_ids.shape[1]} tokens, but the encoder reads at most {most}. Lower passage_tokens, "
                 "query_tokens or max_query_tokens in the recipe."
             )
-        with torch.autocast(input_ids.device.type, enabled=False):
-            return self.pretrained(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.half()
+        return self.pretrained(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state.half()
 
     def kept_states(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor | None:
         """The kept states of these texts, float16 [texts, length, width]; None unless all of them are kept."""

@@ -55,9 +55,7 @@ def add_optimizer_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--epsilon", type=float, required=True, help="AdamW's epsilon")
     options.add_argument("--max-grad-norm", type=float, required=True, help="gradient clipping")
     options.add_argument("--schedule", required=True, help="learning-rate schedule, as transformers calls it")
-    options.add_argument(
-        "--precision", choices=PRECISIONS, required=True, help="of the computation on a GPU; weights: float32"
-    )
+    options.add_argument("--precision", choices=PRECISIONS, required=True, help="of the computation; weights: float32")
     options.add_argument(
         "--compile",
         action=argparse.BooleanOptionalAction,

@@ -20,7 +20,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ddro.core.command import log
 from ddro.core.files import write_whole
-from ddro.models.precision import use_precision
+from ddro.models.precision import trains_in_bfloat16
 from ddro.models.t5 import save
 from ddro.training.arguments import TrainingSettings
 from ddro.training.batches import LABEL_PAD, BatchesOfLikeLength, share_of_device
@@ -80,8 +80,8 @@ def trainer_arguments(
         "restore_callback_states_from_checkpoint": True,  # early stopping counts on
         "logging_steps": 1 / 50,
         "logging_nan_inf_filter": False,  # would hide what `StopWhenNotANumber` looks for
-        "bf16": on_gpu and use_precision(options.precision) == torch.bfloat16,
-        "use_cpu": not on_gpu and process_count() > 1,  # several processes find each other only if this is said
+        "bf16": trains_in_bfloat16(options.precision),
+        "use_cpu": not on_gpu,  # bfloat16, and several processes that look for each other, need to be told
         "remove_unused_columns": False,
         "disable_tqdm": not sys.stderr.isatty(),
         "report_to": "none",

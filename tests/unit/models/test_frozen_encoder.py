@@ -137,19 +137,36 @@ def test_kept_states_change_nothing(made, tmp_path, monkeypatch):
     inputs = batch(tokenizer)
     with torch.no_grad():
         expected = model(**inputs).logits
-        keep_states(model, encode(tokenizer, [*TEXTS, *TEXTS], 32), tmp_path / "states.npy")
+        keep_states(model, encode(tokenizer, [*TEXTS, *TEXTS], 32), tmp_path / "states.npy", "float32")
         monkeypatch.setattr(model.encoder, "compute", None)  # nothing is computed any more
         torch.testing.assert_close(model(**inputs).logits, expected, atol=1e-3, rtol=0)
     tokens = sum(map(len, encode(tokenizer, TEXTS, 32)))
     assert np.load(tmp_path / "states.npy").shape == (tokens, 16)
 
 
+def test_a_training_in_bfloat16_keeps_what_it_would_compute(made, tmp_path, monkeypatch):
+    model, tokenizer = made
+    monkeypatch.setattr(states, "trains_in_bfloat16", lambda precision: precision == "bfloat16")
+    tokens, mask = pad(encode(tokenizer, TEXTS, 32))
+
+    def found() -> torch.Tensor:
+        return model.encoder(tokens, mask).last_hidden_state[mask.bool()]
+
+    exactly = found()
+    with torch.autocast("cpu", torch.bfloat16):  # as the Trainer does
+        computed = found()
+    keep_states(model, encode(tokenizer, TEXTS, 32), tmp_path / "states.npy", "bfloat16")
+    monkeypatch.setattr(model.encoder, "compute", None)
+    torch.testing.assert_close(found(), computed, atol=1e-4, rtol=0)
+    assert (computed - exactly).abs().max() > 5e-4  # random weights: what is added to an embedding is small
+
+
 def test_states_are_computed_once(made, tmp_path, monkeypatch):
     model, tokenizer = made
     texts = encode(tokenizer, TEXTS, 32)
-    keep_states(model, texts, tmp_path / "states.npy")
+    keep_states(model, texts, tmp_path / "states.npy", "float32")
     monkeypatch.setattr(model.encoder, "compute", None)
-    keep_states(model, texts[::-1], tmp_path / "states.npy")  # as a training does that goes on
+    keep_states(model, texts[::-1], tmp_path / "states.npy", "float32")  # as a training does that goes on
     assert model.encoder.kept_states(*pad(texts)) is not None
     assert model.encoder.kept_states(*pad([*texts, [2, 9, 3]])) is None  # of a text that wasn't there
 
@@ -160,7 +177,7 @@ from accelerate import PartialState
 from ddro.models.t5 import load
 from ddro.training.states import keep_states
 model, _ = load(Path("model"))
-keep_states(model, [[2, 8, 5, 3], [2, 9, 3]], Path("states.npy"))
+keep_states(model, [[2, 8, 5, 3], [2, 9, 3]], Path("states.npy"), "float32")
 Path(f"{PartialState().process_index}-of-{PartialState().num_processes}").touch()
 """
 

@@ -1,13 +1,13 @@
 """Train a model to write the queries of a document: documents in, their training queries out."""
 
 import argparse
-from functools import partial
 from pathlib import Path
 
 from ddro.core import tables
 from ddro.core.command import call_main, log
 from ddro.core.files import read_table
 from ddro.training.arguments import TrainingSettings, add_training_options
+from ddro.training.processes import run_training
 
 
 def parser() -> argparse.ArgumentParser:
@@ -27,13 +27,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> dict[str, float]:
-    from ddro.training.processes import process_count, use_processes
-
-    use_processes(arguments.processes)
-    from ddro.training.memory import in_smaller_batches
-
-    at_first = arguments.device_batch_size or arguments.batch_size // process_count()
-    return in_smaller_batches(partial(train, arguments), at_first)
+    return run_training(train, arguments)
 
 
 def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:

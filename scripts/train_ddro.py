@@ -1,7 +1,6 @@
 """Train DDRO: prefer each query's relevant docid to docids that BM25 ranks for it."""
 
 import argparse
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ddro.training.arguments import (
     add_training_options,
     add_validation_options,
 )
+from ddro.training.processes import run_training
 
 BEST = {"mrr@10": "eval_mrr@10", "loss": "eval_loss", "reward_accuracy": "eval_rewards/accuracies"}
 
@@ -43,13 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> dict[str, float]:
-    from ddro.training.processes import process_count, use_processes
-
-    use_processes(arguments.processes)
-    from ddro.training.memory import in_smaller_batches
-
-    at_first = arguments.device_batch_size or arguments.batch_size // process_count()
-    return in_smaller_batches(partial(train, arguments), at_first)
+    return run_training(train, arguments)
 
 
 def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:

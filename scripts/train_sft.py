@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Iterator
-from functools import partial
 from itertools import chain
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ddro.training.arguments import (
     add_training_options,
     add_validation_options,
 )
+from ddro.training.processes import run_training
 
 ROWS_A_PART = 10_000
 """Instances that are read at a time."""
@@ -53,13 +53,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: argparse.Namespace) -> dict[str, float]:
-    from ddro.training.processes import process_count, use_processes
-
-    use_processes(arguments.processes)
-    from ddro.training.memory import in_smaller_batches
-
-    at_first = arguments.device_batch_size or arguments.batch_size // process_count()
-    return in_smaller_batches(partial(train, arguments), at_first)
+    return run_training(train, arguments)
 
 
 def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:

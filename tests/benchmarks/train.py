@@ -66,9 +66,8 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--pairs", type=int, default=64 if on_gpu else 16, help="pairs a step")
     options.add_argument("--steps", type=int, default=20 if on_gpu else 3, help="timed steps of a repeat")
     options.add_argument("--repeats", type=int, default=3, help="of which the median is taken (3)")
-    options.add_argument(
-        "--precision", nargs="+", choices=PRECISIONS, default=["bfloat16"], help="of our side on a GPU (bfloat16)"
-    )
+    fastest = "bfloat16" if on_gpu else "float32"
+    options.add_argument("--precision", nargs="+", choices=PRECISIONS, default=[fastest], help="of our side")
     options.add_argument("--compile", action="store_true", help="our side's steps on a GPU, as the recipe's compile")
     options.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what is timed (all)")
     options.add_argument("--no-reference", action="store_true", help="ours alone")

@@ -69,9 +69,13 @@ def docid_text(docno: str, url: str, title: str, rule: str = "ours") -> tuple[st
 
 
 def our_text(url: str, title: str) -> tuple[str, str]:
-    """Rich path and domain, else title and domain; the domain is no segment, queries are cut, %XX is decoded."""
+    """Rich path and domain, else title and domain; the domain is no segment, queries are cut, %XX is decoded.
+
+    The fragment behind a path counts, too: documents may be parts of one page.
+    """
     domain, segments = split_url(url)
-    path = " ".join(reversed(segments)).replace("-", " ")
+    fragment = unquote(url.partition("#")[2]).split("/")
+    path = " ".join(reversed([*segments, *fragment])).replace("-", " ")
     if is_semantically_rich(segments):
         return f"{path} {domain}", PATH
     return (f"{title} {domain}", TITLE) if title.strip() else (f"{path} {domain}", POOR_PATH)

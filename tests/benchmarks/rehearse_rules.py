@@ -21,6 +21,8 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -36,12 +38,6 @@ from ddro.core import tables
 from ddro.core.files import write_table
 from ddro.models.tokenizer import train_tokenizer
 
-SCALES = {
-    "read_nq_ddro": (0.003, 0.01, 0.03),
-    "train_rq_codebook": (0.1, 0.3, 1),
-    "rank_for_negatives": (0.0003, 0.001, 0.003),
-    "retrieve_published": (0.01, 0.03, 0.1),
-}
 RECIPE = "rules"
 """Of the points: what stands there in place of a recipe."""
 
@@ -52,9 +48,25 @@ DIMENSIONS, CENTROIDS, SUBSPACES = 768, 256, 24
 VOCABULARY = 8_000
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How a rule is rehearsed.
+
+    Attributes:
+        prepare: writes the rule's input of a scale into a folder; gives the script's options and the input files.
+        scales: shares of the real size.
+        job, dataset: of its points.
+    """
+
+    prepare: Callable[[Path, float], tuple[list, list[Path]]]
+    scales: tuple[float, ...]
+    job: str
+    dataset: str = "msmarco"
+
+
 def parser() -> argparse.ArgumentParser:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("--rules", nargs="+", choices=SCALES, default=list(SCALES), help="(all)")
+    options.add_argument("--rules", nargs="+", choices=RULES, default=list(RULES), help="(all)")
     options.add_argument("--scales", nargs="+", type=float, help="shares of the real size (of each rule its own three)")
     options.add_argument("--quick", action="store_true", help="at a scale of 0.001")
     options.add_argument("--points", type=Path, metavar="TSV", help="add what was measured to this table")
@@ -65,13 +77,14 @@ def main() -> None:
     arguments = parser().parse_args()
     effort = LITTLE if arguments.quick else USUAL
     found: dict[str, dict[float, dict[str, dict[str, float]]]] = {}
-    for rule in arguments.rules:
-        for scale in arguments.scales or ((0.001,) if arguments.quick else SCALES[rule]):
+    for name in arguments.rules:
+        rule = RULES[name]
+        for scale in arguments.scales or ((0.001,) if arguments.quick else rule.scales):
             with tempfile.TemporaryDirectory() as folder:
-                options, inputs = PREPARE[rule](Path(folder), scale)
-                told = run(rule, options, Path(folder), effort) | {"size_mb": round(sum(map(mib, inputs)), 2)}
-            print(rule, scale, told, flush=True)
-            found.setdefault(DATASET[rule], {}).setdefault(scale, {})[JOB[rule]] = told
+                options, inputs = rule.prepare(Path(folder), scale)
+                told = run(name, options, Path(folder), effort) | {"size_mb": round(sum(map(mib, inputs)), 2)}
+            print(name, scale, told, flush=True)
+            found.setdefault(rule.dataset, {}).setdefault(scale, {})[rule.job] = told
     if arguments.points:
         for dataset, of_scales in found.items():
             add_points(arguments.points, dataset, RECIPE, of_scales)
@@ -197,14 +210,12 @@ def prepare_retrieve_published(folder: Path, scale: float) -> tuple[list, list[P
     return [*options, "--output", folder / "published"], []
 
 
-PREPARE = {
-    "read_nq_ddro": prepare_read_nq_ddro,
-    "train_rq_codebook": prepare_train_rq_codebook,
-    "rank_for_negatives": prepare_rank_for_negatives,
-    "retrieve_published": prepare_retrieve_published,
+RULES = {
+    "read_nq_ddro": Rule(prepare_read_nq_ddro, (0.003, 0.01, 0.03), "read_nq_ddro", "nq_ddro"),
+    "train_rq_codebook": Rule(prepare_train_rq_codebook, (0.1, 0.3, 1), "train_rq_codebook"),
+    "rank_for_negatives": Rule(prepare_rank_for_negatives, (0.0003, 0.001, 0.003), "rank_for_negatives.train"),
+    "retrieve_published": Rule(prepare_retrieve_published, (0.01, 0.03, 0.1), "retrieve_published"),
 }
-DATASET = dict.fromkeys(PREPARE, "msmarco") | {"read_nq_ddro": "nq_ddro"}
-JOB = {rule: rule for rule in PREPARE} | {"rank_for_negatives": "rank_for_negatives.train"}
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log, progress
 from ddro.core.files import check_foreign_key, read_batches, read_table
-from ddro.corpora.sampling import most_judged, write_in_order
+from ddro.corpora.sampling import most_judged, rows_a_range, write_in_order
 
 DOCNO = tables.columns(tables.DOCUMENTS, "docno")
 
@@ -61,7 +61,7 @@ def main(arguments: argparse.Namespace) -> None:
             yield part.append_column("judged_queries", pa.array(counts, pa.int32()))
 
     rank = {docno: number for number, docno in enumerate(kept)}
-    write_in_order(with_counts(), "docno", rank, arguments.output, of_corpus)
+    write_in_order(with_counts(), "docno", rank, arguments.output, of_corpus, rows_a_range(arguments.documents))
     log.info(
         "kept %d of %d documents; %d to %d judged queries each",
         len(kept),

@@ -12,6 +12,9 @@ import pyarrow.parquet as pq
 
 from ddro.core.files import write_whole
 
+MOST_ROWS, RANGE_BYTES = 2**14, 2**27
+"""What the memory holds of a table that is written in another order, the lesser of the two."""
+
 
 def most_judged(judged: Mapping[str, int], top_k: int, every: Iterable[str] = ()) -> list[str]:
     """The ``top_k`` docnos with most judged queries, most judged first, ties by docno (docs/method.md).
@@ -23,7 +26,7 @@ def most_judged(judged: Mapping[str, int], top_k: int, every: Iterable[str] = ()
 
 
 def write_in_order(
-    tables: Iterable[pa.Table], key: str, rank: Mapping[str, int], path: Path, schema: pa.Schema, rows: int = 16384
+    tables: Iterable[pa.Table], key: str, rank: Mapping[str, int], path: Path, schema: pa.Schema, rows: int = MOST_ROWS
 ) -> None:
     """Write the rows of ``tables`` as zstd Parquet, ordered by the rank of their ``key``.
 
@@ -44,6 +47,13 @@ def write_in_order(
                 writer.write_table(table.take(np.argsort(table["_rank"].to_numpy())).select(schema.names))
     finally:
         shutil.rmtree(folder)
+
+
+def rows_a_range(path: Path) -> int:
+    """How many rows of a Parquet table, of its mean length, are `RANGE_BYTES`; at most `MOST_ROWS`."""
+    table = pq.read_metadata(path)
+    total = sum(table.row_group(number).total_byte_size for number in range(table.num_row_groups))
+    return min(MOST_ROWS, max(1, RANGE_BYTES * table.num_rows // max(total, 1)))
 
 
 def _deal_out(tables: Iterable[pa.Table], key: str, rank: Mapping[str, int], folder: Path, rows: int) -> list[int]:

@@ -1,8 +1,10 @@
+import random
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ddro.corpora.sampling import write_in_order
+from ddro.corpora.sampling import rows_a_range, write_in_order
 
 SCHEMA = pa.schema({"docno": pa.string(), "body": pa.string()})
 
@@ -32,3 +34,13 @@ def test_nothing_stays_after_an_error(tmp_path):
     with pytest.raises(RuntimeError):
         write_in_order(broken(), "docno", {"a": 0, "b": 1}, tmp_path / "t.parquet", SCHEMA)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_range_of_long_rows_has_few(tmp_path):
+    chance = random.Random(0)
+    for name, length, count in (("short", 10, 20_000), ("long", 2**20, 4), ("none", 1, 0)):
+        bodies = [chance.randbytes(length // 2).hex() for _ in range(count)]
+        table = pa.table({"docno": list(map(str, range(count))), "body": bodies}, schema=SCHEMA)
+        pq.write_table(table, tmp_path / name)
+    assert [rows_a_range(tmp_path / name) for name in ("short", "none")] == [2**14, 1]
+    assert 120 <= rows_a_range(tmp_path / "long") <= 128

@@ -8,7 +8,6 @@ import unicodedata
 from collections.abc import Sequence
 from functools import cache
 from html.parser import HTMLParser
-from itertools import islice
 
 import snowballstemmer
 
@@ -27,9 +26,6 @@ _WITHOUT_BLANKS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
 )
 """Thai, Lao, Myanmar, Khmer, kana, Chinese characters."""
-
-_WORD_AND_BLANK = re.compile(r"[^\W_\u037a\ufe70-\ufe7e\uff9e\uff9f][^ \n]*[ \n]")
-"""From a letter or digit on; those left out are marks in Unicode's NFKC, of which a tokenizer may make nothing."""
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z\"'(])")
 _UNSHOWN = frozenset({"script", "style"})
@@ -82,18 +78,6 @@ def first_sentence(text: str) -> str:
 def sentences(text: str) -> list[str]:
     """The text, cut after each full stop, question or exclamation mark that a capital follows."""
     return _SENTENCE_END.split(text.strip())
-
-
-def beginning(text: str, tokens: int) -> str:
-    """As much of a text as has its first ``tokens`` tokens, whatever the tokenizer; a document of megabytes is cut.
-
-    A word with a letter or digit has at least one, and none reaches over a blank. So many words are kept; a text that
-    has fewer is whole.
-    """
-    if len(text) < 2 * tokens:  # too short for so many words
-        return text
-    last = next(islice(_WORD_AND_BLANK.finditer(text), tokens - 1, None), None)
-    return text[: last.end()] if last else text
 
 
 def collapse_spaces(text: str) -> str:

@@ -18,9 +18,9 @@ from transformers.utils.logging import disable_progress_bar
 from ddro.core.command import UserError, log, progress
 from ddro.core.files import read_batches, read_json, write_json, write_whole
 from ddro.core.halves import in_halves
+from ddro.core.long_texts import beginning
 from ddro.core.packages import model_folder
 from ddro.core.tables import CORPUS, columns
-from ddro.core.text import beginning
 from ddro.docids.vectors import SHARD_ROWS, shard_path, write_shard
 
 PARTS = columns(CORPUS, "title", "body")

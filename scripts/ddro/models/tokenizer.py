@@ -9,7 +9,7 @@ import pyarrow as pa
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from ddro.core.text import beginning
+from ddro.core.long_texts import beginning
 from ddro.models.frozen_config import register_config
 
 _IN_WORDS = r"\p{M}\x{200C}\x{200D}"

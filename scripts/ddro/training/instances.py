@@ -12,7 +12,8 @@ from itertools import accumulate
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from ddro.core.text import FUNCTION_WORDS, beginning, sentences, words
+from ddro.core.long_texts import beginning
+from ddro.core.text import FUNCTION_WORDS, sentences, words
 from ddro.docids.tokens import docid_token
 from ddro.models.tokenizer import encode
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, T5Tokenizer
 
+from ddro.core.long_texts import beginning
 from ddro.core.packages import model_folder
-from ddro.core.text import beginning
 from ddro.models.tokenizer import encode, train_tokenizer
 
 T5 = os.environ.get("DDRO_T5_TOKENIZER")

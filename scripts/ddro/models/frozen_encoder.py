@@ -69,7 +69,7 @@ class FrozenEncoder(nn.Module):
 
     @torch.no_grad()
     def compute(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """The pretrained encoder's own states: float16 [texts, length, width].
+        """The pretrained encoder's own states, computed in what autocast says: float16 [texts, length, width].
 
         Raises:
             UserError: there are more tokens than it can read.

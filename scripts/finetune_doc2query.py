@@ -7,7 +7,7 @@ from ddro.core import tables
 from ddro.core.command import call_main, log
 from ddro.core.files import read_table
 from ddro.training.arguments import TrainingSettings, add_training_options
-from ddro.training.processes import run_training
+from ddro.training.start import run_training
 
 
 def parser() -> argparse.ArgumentParser:

@@ -15,7 +15,7 @@ from ddro.training.arguments import (
     add_training_options,
     add_validation_options,
 )
-from ddro.training.processes import run_training
+from ddro.training.start import run_training
 
 BEST = {"mrr@10": "eval_mrr@10", "loss": "eval_loss", "reward_accuracy": "eval_rewards/accuracies"}
 

@@ -16,7 +16,7 @@ from ddro.training.arguments import (
     add_training_options,
     add_validation_options,
 )
-from ddro.training.processes import run_training
+from ddro.training.start import run_training
 
 ROWS_A_PART = 10_000
 """Instances that are read at a time."""

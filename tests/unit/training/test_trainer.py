@@ -116,7 +116,7 @@ def make_trainer(folder, dataset=None, model=None, **settings):
         "schedule": "linear",
         "weight_decay": 0.0,
         "epsilon": 1e-8,
-        "precision": "bfloat16",
+        "precision": "float32",
         "max_grad_norm": 1.0,
         "evaluations": 3,
         "seed": 1,

@@ -62,7 +62,7 @@ def test_a_command_is_a_document_and_its_examples_are_queries(azure_corpus, monk
 
 def test_a_query_near_a_training_query_of_its_command_is_left_out(azure_corpus, monkeypatch):
     places = {"delete the big stack": 0.9, "delete a big stack": 0.1, "show the stack": 0.1, "delete": 0.5}
-    monkeypatch.setattr(azure_corpus, "share", places.get)
+    monkeypatch.setattr(azure_corpus, "fraction_of_hash", places.get)
     split = azure_corpus.split_of({query: ["delete"] for query in places if query != "delete"})
     assert split == {"delete the big stack": "train", "delete a big stack": "test", "show the stack": "test"}
     monkeypatch.setattr(azure_corpus, "MAX_OVERLAP", 0.6)
@@ -70,5 +70,5 @@ def test_a_query_near_a_training_query_of_its_command_is_left_out(azure_corpus, 
 
 
 def test_a_command_that_is_unseen_has_no_training_query(azure_corpus, monkeypatch):
-    monkeypatch.setattr(azure_corpus, "share", {"show it": 0.9, "show all": 0.5, "list": 0.01}.get)
+    monkeypatch.setattr(azure_corpus, "fraction_of_hash", {"show it": 0.9, "show all": 0.5, "list": 0.01}.get)
     assert azure_corpus.split_of({"show it": ["list"], "show all": ["list"]}) == {"show it": "dev", "show all": "test"}

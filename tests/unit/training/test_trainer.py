@@ -356,9 +356,12 @@ def test_the_optimizer_is_what_the_recipe_says(tmp_path):
     assert {group["weight_decay"] for group in groups} == {0.25, 0.0}  # of norms there is none
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("float32", False), ("bfloat16", True)])
-def test_the_precision_of_training_is_what_the_recipe_says(monkeypatch, tmp_path, precision, expected):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+@pytest.mark.parametrize(
+    ("gpu", "precision", "expected"), [(True, "float32", False), (True, "bfloat16", True), (False, "bfloat16", False)]
+)
+def test_the_precision_of_training_holds_where_the_hardware_has_it(monkeypatch, tmp_path, gpu, precision, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
     options = SimpleNamespace(
         **dict.fromkeys(["epochs", "learning_rate", "schedule", "weight_decay", "epsilon", "max_grad_norm", "seed"]),

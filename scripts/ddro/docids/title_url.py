@@ -74,7 +74,7 @@ def our_text(url: str, title: str) -> tuple[str, str]:
     The fragment behind a path counts, too: documents may be parts of one page.
     """
     domain, segments = split_url(url)
-    fragment = unquote(url.partition("#")[2]).split("/")
+    fragment = unquote(url.partition("#")[2]).lower().split("/")
     path = " ".join(reversed([*segments, *fragment])).replace("-", " ")
     if is_semantically_rich(segments):
         return f"{path} {domain}", PATH

@@ -88,7 +88,7 @@ def test_a_path_is_rich_if_more_than_half_of_it_are_words(segments, expected):
         ("https://en.wikipedia.org//w/index.php?title=X", "Café au lait", "café au lait en.wikipedia.org", TITLE),
         ("https://ja.wikipedia.org/1", "日本の歴史", "日本の歴史 ja.wikipedia.org", TITLE),
         ("https://example.com/", "Home", "home example.com", TITLE),
-        ("https://example.com/stack#az-stack%2Dcreate", "Create", "az stack create stack example.com", PATH),
+        ("https://example.com/stack#az-st%41ck%2Dcreate", "Create", "az stack create stack example.com", PATH),
         ("https://example.com/stack?q=%23no#/a/b", "Create", "b a stack example.com", PATH),
         ("https://example.com/42#part", "Create", "create example.com", TITLE),
         ("", "A Title", "a title", TITLE),

@@ -16,7 +16,7 @@ workflow/profiles/slurm/measured.tsv.
     python tests/benchmarks/rehearsal.py --scale 0.1         # 320,000 documents, of which 32,000 are kept
     python tests/benchmarks/rehearsal.py --scale 0.1 --nq    # 11,000 pages
     python tests/benchmarks/rehearsal.py --scale 0.03 --recipe authors_code
-    python tests/benchmarks/rehearsal.py --quick             # both scales in some minutes
+    python tests/benchmarks/rehearsal.py --quick             # both scales: 2 min 39 s on two idle cores (195 CPU s)
 """
 
 import argparse

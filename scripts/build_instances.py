@@ -28,6 +28,10 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--passages", choices=("windows", "sentences"), required=True, help="what passages are")
     options.add_argument("--max-passages", type=int, required=True, help="most passages a document")
+    options.add_argument("--crops", type=int, required=True, help="short texts drawn of a document")
+    options.add_argument("--crop-words", type=int, nargs=2, required=True, metavar=("LEAST", "MOST"), help="of a body")
+    options.add_argument("--crop-reach", type=int, required=True, help="words of a body that they are drawn from")
+    options.add_argument("--crop-title", type=float, required=True, help="probability of each word of the title")
     options.add_argument("--sampled-terms", choices=("words", "subwords"), required=True, help="what terms are")
     options.add_argument("--max-terms", type=int, required=True, help="terms of highest tf-idf in one instance")
     options.add_argument(
@@ -35,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--query-tokens", type=int, required=True, help="most tokens of a query or pseudo query")
     options.add_argument("--lower-case", action=argparse.BooleanOptionalAction, required=True, help="read all texts so")
+    options.add_argument("--seed", type=int, required=True, help="seed of the crops")
     options.add_argument("--threads", type=int, default=1, help="processes that make instances (default: 1)")
     options.add_argument("--output", type=Path, required=True, help="the instances (Parquet)")
     return options
@@ -43,6 +48,9 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: argparse.Namespace) -> None:
     from ddro.models.tokenizer import load_tokenizer, read_in_lower_case
 
+    least, most = arguments.crop_words
+    if least > most:
+        raise UserError(f"crop_words {least} {most}: the fewest words of a crop come first, then the most.")
     if arguments.threads < 1:
         raise UserError(f"--threads {arguments.threads}: must be 1 or more.")
     tokenizer = load_tokenizer(arguments.model)
@@ -69,9 +77,10 @@ def not_empty(parts: Iterator[pa.Table], stage: str) -> Iterator[pa.Table]:
 
 
 def of_documents(arguments, tokenizer, corpus, docids) -> Iterator[pa.Table]:
-    """Passages, sampled terms and, where the model can read it, the docid itself of each document."""
+    """Passages, crops, sampled terms and, where the model can read it, the docid itself of each document."""
     from ddro.models.tokenizer import TokenLists
     from ddro.training.building import OfDocuments, folder_beside
+    from ddro.training.instances import RandomCrops
 
     config = read_json(arguments.model / "config.json")
     reads_docids = config["model_type"] != "frozen_encoder"
@@ -86,6 +95,14 @@ def of_documents(arguments, tokenizer, corpus, docids) -> Iterator[pa.Table]:
             passages=arguments.passages,
             passage_tokens=arguments.passage_tokens,
             max_passages=arguments.max_passages,
+            crops=RandomCrops(
+                arguments.crops,
+                *arguments.crop_words,
+                reach=arguments.crop_reach,
+                title_share=arguments.crop_title,
+                max_tokens=arguments.query_tokens,
+                seed=arguments.seed,
+            ),
             sampled_terms=arguments.sampled_terms,
             max_terms=arguments.max_terms,
             docid_end=arguments.docid_end,

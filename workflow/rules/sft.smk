@@ -25,7 +25,7 @@ rule build_instances:
     params:
         **script("build_instances"),
         texts=input_options("pseudo_queries", "queries", "qrels"),
-        settings=recipe_options("instances", "text.lower_case"),
+        settings=recipe_options("instances", "text.lower_case", "seed"),
     message:
         "{wildcards.dataset}/{wildcards.docid}/{wildcards.recipe}: building the instances of stage {wildcards.stage}"
     shell:

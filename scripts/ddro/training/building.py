@@ -17,7 +17,7 @@ from ddro.core.files import read_batches
 from ddro.core.parallel import in_order
 from ddro.core.tables import CORPUS, INSTANCES, columns
 from ddro.models.tokenizer import encode_as_array
-from ddro.training.instances import PASSAGES, SAMPLED_TERMS, Instance, docid_to_docid
+from ddro.training.instances import PASSAGES, SAMPLED_TERMS, Instance, RandomCrops, docid_to_docid
 
 ROWS_A_BLOCK = 512
 """Documents that one process makes instances of at a time."""
@@ -27,12 +27,13 @@ TEXT = columns(CORPUS, "docno", "title", "body")
 
 @dataclass
 class OfDocuments:
-    """The instances of ``pretrain``: of each document its passages, its sampled terms, and its docid itself.
+    """The instances of ``pretrain``: of each document its passages, random crops, sampled terms, and docid itself.
 
     Attributes:
         docids: the tokens of each document's docid; of a document that has none here no docid is an instance.
         vocabulary_size: of the base model, beyond which the docids' own tokens lie.
         passages: of `PASSAGES`, with their tokens and most of a document.
+        crops: how they are drawn of a document.
         sampled_terms: of `SAMPLED_TERMS`, with the most of a document.
         docid_end: whether an end token stands behind a docid as input.
         folder: for what is kept of each document between the first reading and the second.
@@ -44,6 +45,7 @@ class OfDocuments:
     passages: str
     passage_tokens: int
     max_passages: int
+    crops: RandomCrops
     sampled_terms: str
     max_terms: int
     docid_end: bool
@@ -85,6 +87,7 @@ class OfDocuments:
         for docno, title, body, instance in zip(docnos, titles, bodies, terms, strict=True):
             sizes = {"passage_tokens": self.passage_tokens, "max_passages": self.max_passages}
             yield from PASSAGES[self.passages](self.tokenizer, docno, title, body, **sizes)
+            yield from self.crops.instances(self.tokenizer, docno, title, body)
             if instance:
                 yield instance
             if docno in self.docids:

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from random import Random
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ddro.core.long_texts import beginning
-from ddro.core.text import FUNCTION_WORDS, sentences, words
+from ddro.core.text import FUNCTION_WORDS, content_stems, sentences, words
 from ddro.docids.tokens import docid_token
 from ddro.models.tokenizer import encode
 
@@ -25,6 +26,9 @@ SUBWORDS_READ = 1024
 
 FEWEST_SUBWORDS = 10
 """Of which the authors' code makes an instance."""
+
+CONTENT_WORDS = 2
+"""Fewest of a random crop."""
 
 CHARACTERS_A_TOKEN = 8
 """So many characters for each token that is wanted are tokenised first, and more if they are too few."""
@@ -91,6 +95,47 @@ def _tokens_of_each(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], ch
 
 
 PASSAGES = {"windows": window_passages, "sentences": sentence_passages}
+
+
+@dataclass(frozen=True)
+class RandomCrops:
+    """Short texts for a model whose queries are short: a run of a body's words behind some words of the title.
+
+    Random cropping is Contriever's (Izacard et al., 2022); the title's words tell whose run it is.
+
+    Attributes:
+        count: crops that are drawn of a document.
+        shortest, longest: words of a run, each number as likely as the next.
+        reach: words of the body that runs are drawn from.
+        title_share: probability with which each word of the title stays.
+        max_tokens: that a crop is cut to.
+        seed: with the document's id, all that the draws depend on.
+    """
+
+    count: int
+    shortest: int
+    longest: int
+    reach: int
+    title_share: float
+    max_tokens: int
+    seed: int
+
+    def instances(self, tokenizer: PreTrainedTokenizerBase, docno: str, title: str, body: str) -> Iterator[Instance]:
+        """At most ``count``: a crop of fewer than `CONTENT_WORDS` content words says too little, and is left out.
+
+        A body that is shorter than a run is one.
+        """
+        if not self.count:
+            return
+        found, chance = beginning(body, self.reach).split()[: self.reach], Random(f"{self.seed} {docno}")
+        crops = []
+        for _ in range(self.count):
+            words_kept = [word for word in title.split() if chance.random() < self.title_share]
+            length = chance.randint(self.shortest, self.longest)
+            start = chance.randint(0, max(0, len(found) - length))
+            crops.append(" ".join([*words_kept, *found[start : start + length]]))
+        said = [crop for crop in crops if len(content_stems(crop)) >= CONTENT_WORDS]
+        yield from from_texts(tokenizer, [docno] * len(said), said, self.max_tokens)
 
 
 def words_of_most_weight(

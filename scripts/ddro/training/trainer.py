@@ -20,6 +20,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from ddro.core.command import log
 from ddro.core.files import write_whole
+from ddro.models.frozen_encoder import FrozenEncoderT5
 from ddro.models.precision import trains_in_bfloat16
 from ddro.models.t5 import save
 from ddro.training.arguments import TrainingSettings
@@ -100,14 +101,20 @@ class PipelineTrainer(Trainer):
     def __init__(self, *args: Any, retrieval: ValidationRetrieval | None = None, **kwargs: Any) -> None:
         self.retrieval = retrieval
         super().__init__(*args, **kwargs)
+        if self.args.bf16 and self.args.device.type == "cpu":
+            self.model.set_attn_implementation("eager")  # the fused one goes backward many times as slowly there
         self.throughput = Throughput(self.model, self.accelerator.num_processes)
         self.gpu_cost = GpuCost(self.args.device, self.accelerator.num_processes)
 
     def _get_train_sampler(self, train_dataset: datasets.Dataset | None = None) -> BatchesOfLikeLength:
         args, dataset = self.args, self.train_dataset if train_dataset is None else train_dataset
         batch_size = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        self.sampler = BatchesOfLikeLength(dataset.data["length"].to_numpy(), batch_size, args.seed)
+        self.sampler = BatchesOfLikeLength(self.lengths(dataset), batch_size, args.seed)
         return self.sampler
+
+    def lengths(self, dataset: datasets.Dataset) -> np.ndarray:
+        """What instances of a batch should have alike, int [instances]: the length of their texts."""
+        return dataset.data["length"].to_numpy()
 
     def count(self, inputs: dict[str, torch.Tensor]) -> tuple[int, torch.Tensor, torch.Tensor]:
         """The examples of a batch, and where the encoder and the decoder have tokens."""
@@ -192,6 +199,14 @@ class SftTrainer(PipelineTrainer):
     """Cross-entropy, a mean over all docid tokens of an optimizer step, however many micro-batches it has."""
 
     loss_is_scaled_for_ga = True
+
+    def lengths(self, dataset: datasets.Dataset) -> np.ndarray:
+        """As ever; on a frozen encoder that of their docids first, since the decoder is all that learns."""
+        texts = super().lengths(dataset)
+        if not isinstance(self.model, FrozenEncoderT5):
+            return texts
+        docids = np.fromiter(map(len, self.data_collator.docids), np.int64)
+        return docids[dataset.data["document"].to_numpy()] * (texts.max() + 1) + texts
 
     def compute_loss(
         self,

@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast, T5Tokenizer
 from ddro.docids.tokens import docid_token
 from ddro.models.tokenizer import read_in_lower_case, train_tokenizer
 from ddro.training.instances import (
+    RandomCrops,
     SampledSubwords,
     SampledWords,
     docid_to_docid,
@@ -77,6 +78,39 @@ def test_a_long_body_stops_at_the_last_passage_and_an_empty_one_leaves_the_title
 
 def test_no_passages_are_none():
     assert not list(window_passages(tokenizer(), "d", "a title", "a body", passage_tokens=9, max_passages=0))
+
+
+def crops(title, body, *, count=200, seed=1, docno="d", **settings):
+    usual = {"shortest": 2, "longest": 4, "reach": 20, "title_share": 0.5, "max_tokens": 40}
+    drawn = RandomCrops(count, seed=seed, **(usual | settings))
+    return list(drawn.instances(tokenizer(), docno, title, body))
+
+
+def test_crops_are_runs_of_the_body_of_all_lengths_from_all_places_behind_words_of_the_title():
+    title, body = ["t1", "t2"], [f"w{number}" for number in range(20)]
+    found = [instance.text.split() for instance in crops("t1 t2", " ".join([*body, "beyond"]))]
+    runs = [[word for word in crop if word not in title] for crop in found]
+    starts = [body.index(run[0]) for run in runs]
+    assert all(run == body[start : start + len(run)] for run, start in zip(runs, starts, strict=True))
+    assert {len(run) for run in runs} == {2, 3, 4}
+    assert set(starts) == set(range(19))
+    heads = [tuple(crop[: len(crop) - len(run)]) for crop, run in zip(found, runs, strict=True)]
+    assert set(heads) == {(), ("t1",), ("t2",), ("t1", "t2")}
+    assert 70 < sum("t1" in head for head in heads) < 130  # of 200
+
+
+def test_a_crop_has_content_words_and_a_short_body_is_one():
+    assert not crops("of", "it is all of the above")
+    assert {crop.text for crop in crops("the", "delete stacks", shortest=3, title_share=0)} == {"delete stacks"}
+    assert {crop.text for crop in crops("delete stacks", "", title_share=1)} == {"delete stacks"}
+    assert not crops("name", "delete stacks", count=0)
+
+
+def test_crops_depend_on_the_seed_and_the_document_alone():
+    first = crops("name", BODY)
+    assert first == crops("name", BODY) != crops("name", BODY, seed=2)
+    assert [crop.text for crop in first] != [crop.text for crop in crops("name", BODY, docno="e")]
+    assert max(len(crop.input_ids) for crop in crops("name", BODY, max_tokens=4)) == 4
 
 
 def test_a_long_title_leaves_room_for_the_body():

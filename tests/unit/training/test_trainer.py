@@ -5,6 +5,7 @@ import struct
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
@@ -76,6 +77,23 @@ def test_a_trainer_sees_each_instance_once_an_epoch(tmp_path):
     trainer = make_trainer(tmp_path / "run")
     rows = [row for batch in trainer.get_train_dataloader() for row in batch["labels"][:, 1].tolist()]
     assert sorted(rows) == [25, 26, 26]
+
+
+def test_on_a_frozen_encoder_docids_of_like_length_come_together_and_then_texts(monkeypatch, tmp_path):
+    dataset = instance_dataset([[5, 1], [6, 7, 8, 1], [7, 1]], [2, 0, 1])  # their docids have 3, 2 and 2 tokens
+    trainer = make_trainer(tmp_path / "run", dataset)
+    assert np.argsort(trainer.lengths(dataset), kind="stable").tolist() == [0, 2, 1]
+    monkeypatch.setattr("ddro.training.trainer.FrozenEncoderT5", type(trainer.model))
+    assert np.argsort(trainer.lengths(dataset), kind="stable").tolist() == [2, 1, 0]
+
+
+@pytest.mark.parametrize(("bfloat16", "attention"), [(False, "sdpa"), (True, "eager")])
+def test_attention_is_plain_in_bfloat16_on_a_processor(monkeypatch, tmp_path, bfloat16, attention):
+    monkeypatch.setattr("ddro.training.trainer.trains_in_bfloat16", lambda precision: bfloat16)
+    model = make_trainer(tmp_path / "run").model
+    assert {part.config._attn_implementation for part in (model, model.encoder, model.decoder)} == {attention}
+    model.save_pretrained(tmp_path / "model")
+    assert "attn" not in (tmp_path / "model/config.json").read_text()  # whoever loads it has the usual one
 
 
 def test_mrr_is_the_mean_of_reciprocal_ranks(monkeypatch):

@@ -33,9 +33,12 @@ JAVA_MIB = 2048 + 512
 MOST_MIB, MOST_MIB_OF_TRAINING = 8192, 4096
 """What a job may come to at full size; a training beside its model."""
 
-REHEARSAL = ("msmarco", "paper")
+LOGIN_NODE = ("fetch_", "draw_dag", "note_versions")
+"""What the jobs that run there begin with."""
+
+REHEARSALS = [("msmarco", "paper"), ("nq", "paper")]
 RULES = [("nq_ddro", "rules"), ("msmarco", "rules")]
-"""Data sets and recipes of the points: of the whole rehearsal, and of single rules."""
+"""Data sets and recipes of the points: of whole rehearsals, and of single rules."""
 
 
 @dataclass
@@ -92,7 +95,7 @@ def read_points(dataset: str, recipe: str) -> list[Measured]:
     jobs: dict[str, list[Point]] = {}
     with POINTS.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file, delimiter="\t"):
-            local = row["job"].startswith(("fetch_", "draw_dag", "note_versions"))  # jobs of the login node
+            local = row["job"].startswith(LOGIN_NODE)
             if (row["dataset"], row["recipe"]) == (dataset, recipe) and not local:
                 numbers = (float(row[name]) for name in ("scale", "size_mb", "private_mib", "cpu_seconds"))
                 jobs.setdefault(row["job"], []).append(Point(*numbers))
@@ -120,7 +123,7 @@ def table(jobs: list[Measured]) -> Iterator[str]:
     yield "|---|---|---|---|---|---|---|---|---|---|"
     for job in jobs:
         full = job.at_full_size()
-        cells = [job.job, ", ".join(f"{point.scale:g}" for point in job.points)]
+        cells = [job.job, ", ".join(f"{point.scale:.2g}" for point in job.points)]
         cells += [", ".join(f"{point.private_mib:,.0f}" for point in job.points)]
         cells += [f"{job.growth('private_mib'):.2f}", f"{full.private_mib:,.0f}", f"{job.most_mib:,}"]
         modelled = job.rule in WITH_MODEL
@@ -130,8 +133,9 @@ def table(jobs: list[Measured]) -> Iterator[str]:
 
 
 def tables() -> Iterator[str]:
-    """The tables of docs/cluster.md: that of the rehearsal, and that of the single rules."""
-    yield "\n".join(table(read_points(*REHEARSAL)))
+    """The tables of docs/cluster.md: one of each rehearsal, and that of the single rules."""
+    for run in REHEARSALS:
+        yield "\n".join(table(read_points(*run)))
     yield "\n".join(table([job for run in RULES for job in read_points(*run)]))
 
 

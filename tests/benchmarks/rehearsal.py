@@ -45,7 +45,7 @@ sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
 MSMARCO = {"collection": 3_213_835, "corpus": 319_927, "bytes": 6_900}
 NQ = {"collection": 109_739, "corpus": 109_739, "bytes": 45_000}
 QUICK = 0.003
-DISK_PER_BYTE = {"msmarco": 4.5, "nq": 2.0}
+DISK_PER_BYTE = {"msmarco": 4.5, "nq": 6.0}
 """Bytes on disk for a byte of the synthetic collection, files and results together; measured, and rounded up."""
 
 COLUMNS = ("seconds", "cpu_seconds", "peak_mib", "private_mib", "written_mib", "input_mib", "size_mb")
@@ -59,21 +59,25 @@ class Effort:
 
     Attributes:
         looks: how often a second the jobs' memory is looked at.
+        first_looks: the same while a job is in its first `FIRST` seconds: many end within them.
         query_tokens: tokens that a pseudo query is written in.
         environment: variables of the jobs.
     """
 
     looks: int
+    first_looks: int
     query_tokens: int
     environment: Mapping[str, str]
 
 
+FIRST = 2.0
 HEAP = "-Xmx2g"
 """What Java takes in a job of 8 GB, a quarter; where there is more it would take more, and collect less garbage."""
 
-USUAL = Effort(looks=4, query_tokens=4, environment={"JAVA_TOOL_OPTIONS": HEAP})
+USUAL = Effort(looks=4, first_looks=20, query_tokens=4, environment={"JAVA_TOOL_OPTIONS": HEAP})
 LITTLE = Effort(
     looks=1,
+    first_looks=1,
     query_tokens=2,
     environment={"JAVA_TOOL_OPTIONS": f"{HEAP} -XX:TieredStopAtLevel=1", "OMP_WAIT_POLICY": "passive"},
 )
@@ -222,7 +226,7 @@ def run(folder: Path, wanted: list[str], cores: int, effort: Effort) -> None:
     with log.open("a") as output:
         dag = psutil.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
-            watch_memory(dag, folder / PRIVATE, effort.looks)
+            watch_memory(dag, folder / PRIVATE, effort)
         except BaseException:  # it is stopped, and so are the jobs
             for process in [dag, *dag.children(recursive=True)]:
                 with contextlib.suppress(psutil.NoSuchProcess):
@@ -234,21 +238,23 @@ def run(folder: Path, wanted: list[str], cores: int, effort: Effort) -> None:
         raise SystemExit(f"the DAG has failed: {log} tells why. The same command goes on from there.")
 
 
-def watch_memory(run: psutil.Process, file: Path, looks: int) -> None:
+def watch_memory(run: psutil.Process, file: Path, effort: Effort) -> None:
     """Keep in ``file`` the most private memory of each job of a run, until it ends: MiB by the job's cost file.
 
-    A job is a process that writes a cost file and all below it; they are looked at so many times a second. On Linux
-    alone: elsewhere nothing is kept.
+    A job is a process that writes a cost file and all below it; they are looked at as often as ``effort`` says. On
+    Linux alone: elsewhere nothing is kept.
     """
     from ddro.core.files import write_json
 
     most = json.loads(file.read_text()) if file.exists() else {}
     while run.status() != psutil.STATUS_ZOMBIE:
-        before, jobs = dict(most), defaultdict[str, set[psutil.Process]](set)
+        before, jobs, looks = dict(most), defaultdict[str, set[psutil.Process]](set), effort.looks
         with contextlib.suppress(psutil.NoSuchProcess):  # it has ended between two questions
             for process in run.children(recursive=True):
                 words = process.cmdline()
                 if "--cost" in words:
+                    if time.time() - process.create_time() < FIRST:
+                        looks = effort.first_looks
                     cost = words[words.index("--cost") + 1]
                     jobs[cost].update([process, *process.children(recursive=True)])
         for cost, processes in jobs.items():

@@ -98,7 +98,7 @@ def run(rule: str, options: list[str], folder: Path, effort: Effort) -> dict[str
     # By way of a shell, which is small: a process has in its peak that of the one that it was forked from.
     with (folder / "log").open("w") as log:
         process = psutil.Popen(["sh", "-c", '"$@"; exit $?', "sh", *map(str, command)], stdout=log, stderr=log)
-        watch_memory(process, folder / PRIVATE, effort.looks)
+        watch_memory(process, folder / PRIVATE, effort)
     if process.wait():
         raise SystemExit((folder / "log").read_text())
     told = json.loads(cost.read_text()) | {"private_mib": max(json.loads((folder / PRIVATE).read_text()).values())}
@@ -213,7 +213,7 @@ def prepare_retrieve_published(folder: Path, scale: float) -> tuple[list, list[P
 RULES = {
     "read_nq_ddro": Rule(prepare_read_nq_ddro, (0.003, 0.01, 0.03), "read_nq_ddro", "nq_ddro"),
     "train_rq_codebook": Rule(prepare_train_rq_codebook, (0.1, 0.3, 1), "train_rq_codebook"),
-    "rank_for_negatives": Rule(prepare_rank_for_negatives, (0.0003, 0.001, 0.003), "rank_for_negatives.train"),
+    "rank_for_negatives": Rule(prepare_rank_for_negatives, (0.001, 0.003, 0.01), "rank_for_negatives.train"),
     "retrieve_published": Rule(prepare_retrieve_published, (0.01, 0.03, 0.1), "retrieve_published"),
 }
 

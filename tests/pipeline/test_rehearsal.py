@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+import time
 from collections import namedtuple
 
+import psutil
 import pytest
 
 from project import ROOT
@@ -63,6 +65,19 @@ def test_too_little_disk_is_told_before_the_start(rehearsal, monkeypatch, tmp_pa
     assert "1.5 GB needed, 10.0 GB free" in capsys.readouterr().out
     with pytest.raises(SystemExit, match=r"too little disk .* smaller --scale"):
         rehearsal.check_disk(tmp_path / "not yet", "msmarco", [1.0])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="private memory is told by /proc")
+def test_a_jobs_memory_is_looked_at_more_often_in_its_first_seconds(rehearsal, monkeypatch, tmp_path):
+    waited, sleep = [], time.sleep
+    monkeypatch.setattr(rehearsal.time, "sleep", lambda seconds: (waited.append(seconds), sleep(seconds)))
+    monkeypatch.setattr(rehearsal, "FIRST", 0.7)
+    job = "import time; some = bytearray(50 * 2**20); time.sleep(1.5)"
+    command = ["sh", "-c", '"$@"; exit $?', "sh", sys.executable, "-c", job, "--cost", "job.json"]
+    effort = rehearsal.Effort(looks=5, first_looks=50, query_tokens=4, environment={})
+    rehearsal.watch_memory(psutil.Popen(command), tmp_path / "most.json", effort)
+    assert 50 < json.loads((tmp_path / "most.json").read_text())["job.json"] < 100
+    assert waited.count(1 / 50) >= 3 and waited.count(1 / 5) >= 2
 
 
 @pytest.mark.parametrize("dataset", ["msmarco", "nq"])

@@ -6,11 +6,8 @@ from pathlib import Path
 from ddro.core import tables
 from ddro.core.command import UserError, call_main, log
 from ddro.core.files import read_batches, read_table
-from ddro.core.text import content_stems, first_sentence
+from ddro.core.text import LEAST_CONTENT_WORDS, can_be_query, first_sentence
 from ddro.corpora.judgements import MadeQuery, add_tables_options, write_with_made_queries
-
-LEAST_WORDS = 2
-"""Content words that a text must have to be a query."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -29,10 +26,10 @@ def main(arguments: argparse.Namespace) -> None:
         for row in some.to_pylist()
         for part, text in (("title", row["title"]), ("sentence", first_sentence(row["body"])))
     ]
-    quoted = [query for query in texts if len(content_stems(query.text)) >= LEAST_WORDS]
+    quoted = [query for query in texts if can_be_query(query.text)]
     if not quoted:
         raise UserError(
-            f"{arguments.corpus}: no title and no first sentence has {LEAST_WORDS} content words, so "
+            f"{arguments.corpus}: no title and no first sentence has {LEAST_CONTENT_WORDS} content words, so "
             "documents ask nothing. Leave documents out of negatives.queries in the recipe: [train]."
         )
     write_with_made_queries(
@@ -44,7 +41,7 @@ def main(arguments: argparse.Namespace) -> None:
         output_qrels=arguments.output_qrels,
     )
     log.info("%d queries of %d documents", len(quoted), documents)
-    log.info("%d titles and sentences with fewer than %d content words", len(texts) - len(quoted), LEAST_WORDS)
+    log.info("%d titles and sentences with fewer than %d content words", len(texts) - len(quoted), LEAST_CONTENT_WORDS)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,9 @@ FUNCTION_WORDS = frozenset(
 )
 """English function words, and the words by which every usage example speaks of itself."""
 
+LEAST_CONTENT_WORDS = 2
+"""That a text of a document must have to be a query."""
+
 _WORD = re.compile(r"[^\W_]+")
 _WITHOUT_BLANKS = re.compile(
     "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -52,6 +55,11 @@ def has_no_blanks(text: str) -> bool:
 def content_stems(text: str) -> frozenset[str]:
     """The set of stems (Snowball English) of the words that are not function words."""
     return frozenset(_stem(word) for word in words(text) if word not in FUNCTION_WORDS)
+
+
+def can_be_query(text: str) -> bool:
+    """Whether a text has `LEAST_CONTENT_WORDS` different content words, so that it asks for something."""
+    return len(content_stems(text)) >= LEAST_CONTENT_WORDS
 
 
 @cache

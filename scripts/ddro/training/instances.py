@@ -14,7 +14,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ddro.core.long_texts import beginning
-from ddro.core.text import FUNCTION_WORDS, content_stems, sentences, words
+from ddro.core.text import FUNCTION_WORDS, can_be_query, sentences, words
 from ddro.docids.tokens import docid_token
 from ddro.models.tokenizer import encode
 
@@ -26,9 +26,6 @@ SUBWORDS_READ = 1024
 
 FEWEST_SUBWORDS = 10
 """Of which the authors' code makes an instance."""
-
-CONTENT_WORDS = 2
-"""Fewest of a random crop."""
 
 CHARACTERS_A_TOKEN = 8
 """So many characters for each token that is wanted are tokenised first, and more if they are too few."""
@@ -121,7 +118,7 @@ class RandomCrops:
     seed: int
 
     def instances(self, tokenizer: PreTrainedTokenizerBase, docno: str, title: str, body: str) -> Iterator[Instance]:
-        """At most ``count``: a crop of fewer than `CONTENT_WORDS` content words says too little, and is left out.
+        """At most ``count``: a crop that says too little to be a query (`can_be_query`) is left out.
 
         A body that is shorter than a run is one.
         """
@@ -134,7 +131,7 @@ class RandomCrops:
             length = chance.randint(self.shortest, self.longest)
             start = chance.randint(0, max(0, len(found) - length))
             crops.append(" ".join([*words_kept, *found[start : start + length]]))
-        said = [crop for crop in crops if len(content_stems(crop)) >= CONTENT_WORDS]
+        said = list(filter(can_be_query, crops))
         yield from from_texts(tokenizer, [docno] * len(said), said, self.max_tokens)
 
 

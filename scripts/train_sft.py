@@ -44,6 +44,9 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--warmup-share", type=float, required=True, help="share of the steps that warm up")
     options.add_argument("--dropout", type=float, required=True, help="dropout rate")
     options.add_argument(
+        "--label-smoothing", type=float, required=True, help="share of each label that is spread over all tokens"
+    )
+    options.add_argument(
         "--keep", choices=["best", "last"], required=True, help="checkpoint to keep: best MRR@10 or last"
     )
     add_training_options(options, "instances")
@@ -113,7 +116,7 @@ def train(arguments: argparse.Namespace, most: int) -> dict[str, float]:
     )
     trainer = SftTrainer(
         model,
-        TrainingArguments(**settings),
+        TrainingArguments(**settings, label_smoothing_factor=arguments.label_smoothing),
         data_collator=InstanceCollator(TokenLists(docids["tokens"]), multiple),
         train_dataset=instances,
         eval_dataset=validation_instances(retrieval),

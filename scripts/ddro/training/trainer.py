@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -215,9 +216,20 @@ class SftTrainer(PipelineTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, Any]:
-        """The model's own loss, a mean over the micro-batch's tokens, as its part of the mean over the whole batch."""
-        outputs = model(**inputs)
-        loss = self.part_of_batch(outputs.loss, (inputs["labels"] != LABEL_PAD).sum(), num_items_in_batch)
+        """A mean over the micro-batch's tokens, as its part of the mean over the whole batch.
+
+        It is the model's own loss; a step of training smooths its labels by the arguments' `label_smoothing_factor`.
+        """
+        outputs, labels, smoothing = model(**inputs), inputs["labels"], self.args.label_smoothing_factor
+        loss = outputs.loss
+        if smoothing and model.training:
+            loss = cross_entropy(
+                outputs.logits.flatten(0, 1).float(),
+                labels.flatten(),
+                ignore_index=LABEL_PAD,
+                label_smoothing=smoothing,
+            )
+        loss = self.part_of_batch(loss, (labels != LABEL_PAD).sum(), num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 
 

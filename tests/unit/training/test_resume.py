@@ -30,6 +30,7 @@ SFT = [
     "--no-lower-case",
     "--keep=best",
     "--dropout=0.1",
+    "--label-smoothing=0.1",
     "--warmup-share=0.1",
     "--learning-rate=0.001",
     "--epochs=9",

@@ -10,6 +10,7 @@ import pytest
 import torch
 from tensorboardX.proto.event_pb2 import Event
 from transformers import TrainingArguments
+from transformers.trainer_pt_utils import LabelSmoother
 
 from ddro.core.command import UserError
 from ddro.corpora.judgements import JudgedQuery
@@ -126,7 +127,7 @@ def test_the_validation_sample_is_fixed_and_no_larger_than_what_there_is(tmp_pat
         sample_queries(judged, 21, tmp_path)
 
 
-def make_trainer(folder, dataset=None, model=None, **settings):
+def make_trainer(folder, dataset=None, model=None, label_smoothing=0.0, **settings):
     options = {
         "epochs": 60,
         "learning_rate": 1e-2,
@@ -146,7 +147,8 @@ def make_trainer(folder, dataset=None, model=None, **settings):
     return SftTrainer(
         model or small_t5(),
         TrainingArguments(
-            **trainer_arguments(options, folder, warmup=0.1, best=best, evaluation_steps=evaluation_steps)
+            **trainer_arguments(options, folder, warmup=0.1, best=best, evaluation_steps=evaluation_steps),
+            label_smoothing_factor=label_smoothing,
         ),
         data_collator=InstanceCollator(DOCIDS),
         train_dataset=dataset or instance_dataset(inputs, [0, 1, 2]),
@@ -256,7 +258,22 @@ def test_the_loss_is_that_of_t5(tmp_path):
     assert ours.item() == small_t5().eval()(**batch).loss.item()
 
 
-def test_accumulation_changes_nothing_but_rounding(tmp_path):
+def test_smoothed_labels_are_those_of_transformers_and_of_training_alone(tmp_path):
+    trainer = make_trainer(tmp_path / "run", label_smoothing=0.3)
+    model = type(trainer.model)(type(trainer.model.config)(**(small_t5().config.to_dict() | {"dropout_rate": 0.0})))
+    batch = trainer.data_collator(list(trainer.train_dataset))
+    tokens, outputs = (batch["labels"] != -100).sum(), model(**batch)
+    smoothed = LabelSmoother(epsilon=0.3)({"logits": outputs.logits}, batch["labels"])
+    plain = outputs.loss.item()
+    trained = trainer.compute_loss(model.train(), batch, num_items_in_batch=tokens)
+    evaluated = trainer.compute_loss(model.eval(), batch, num_items_in_batch=tokens)
+    assert trained.item() == pytest.approx(smoothed.item())
+    assert evaluated.item() == plain
+    assert abs(smoothed.item() - plain) > 0.01
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_accumulation_changes_nothing_but_rounding(tmp_path, smoothing):
     """A batch of 4 docids of unlike lengths at once, in halves, or one by one."""
     dataset = instance_dataset([[5, 1], [6, 9, 1], [7, 8, 1], [9, 1]] * 6, [0, 1, 2, 2] * 6)
     trained = {}
@@ -265,7 +282,7 @@ def test_accumulation_changes_nothing_but_rounding(tmp_path):
         model = type(model)(type(model.config)(**(model.config.to_dict() | {"dropout_rate": 0.0})))
         model.load_state_dict(small_t5().state_dict())
         settings = {"epochs": 2, "batch_size": 4, "device_batch_size": most, "best": None, "evaluations": 1}
-        trainer = make_trainer(tmp_path / str(most), dataset, model, **settings)
+        trainer = make_trainer(tmp_path / str(most), dataset, model, label_smoothing=smoothing, **settings)
         assert trainer.args.gradient_accumulation_steps == 4 // most
         trainer.train()
         assert trainer.state.global_step == 12

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 import nanopq
 import numpy as np
 import pyarrow as pa
+from synthetic_vectors import make_vectors
 
 from ddro.core import tables
 from ddro.core.files import read_table, write_json, write_table
@@ -53,20 +54,6 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--repeats", type=int, default=1, help="of which the median is taken (1)")
     options.add_argument("--seed", type=int, default=0)
     return options
-
-
-def make_vectors(path: Path, count: int, dim: int, seed: int) -> None:
-    """Unit vectors like those of a sentence encoder: around 4,000 topics, with variances that fall as 1 / rank."""
-    generator = np.random.default_rng(seed)
-    scale = np.arange(1, dim + 1, dtype=np.float32) ** -0.5
-    rotation = np.linalg.qr(generator.standard_normal((dim, dim)))[0].astype(np.float32)
-    topics = generator.standard_normal((4000, dim), np.float32)
-    vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, dim))
-    for (chunk,) in chunks(vectors):
-        topic = topics[generator.integers(0, len(topics), len(chunk))]
-        drawn = (topic + generator.standard_normal(chunk.shape, np.float32)) * scale @ rotation
-        chunk[:] = drawn / np.linalg.norm(drawn, axis=1, keepdims=True)
-    vectors.flush()
 
 
 def make_corpus(path: Path, count: int, seed: int) -> None:

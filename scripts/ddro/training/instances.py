@@ -19,7 +19,7 @@ from ddro.docids.tokens import docid_token
 from ddro.models.tokenizer import encode
 
 MAX_TITLE_SHARE = 0.5
-"""A title takes at most this share of a passage, so that each passage has something of the body."""
+"""A title takes at most this share of a window, so that each window has something of the body."""
 
 SUBWORDS_READ = 1024
 """Of a document, when subwords are sampled: as the authors' code reads."""
@@ -50,7 +50,7 @@ def window_passages(
     """
     if not max_passages:
         return
-    *start, end = tokenizer("", return_attention_mask=False)["input_ids"]
+    start, end = _start_tokens(tokenizer), tokenizer.eos_token_id
     prefix, _ = _tokens(tokenizer, title)
     prefix = [*start, *prefix[: int(passage_tokens * MAX_TITLE_SHARE)]]
     width = passage_tokens - len(prefix) - 1
@@ -71,14 +71,15 @@ def sentence_passages(
     """
     if not max_passages:
         return
+    start, end = _start_tokens(tokenizer), tokenizer.eos_token_id
     texts = [beginning(text, passage_tokens) for text in ([title, *sentences(body)] if body.strip() else [title])]
     of_texts = _tokens_of_each(tokenizer, texts, CHARACTERS_A_TOKEN * passage_tokens * max_passages)
-    prefix = next(of_texts) if len(texts) > 1 else []
+    prefix = [*start, *(next(of_texts) if len(texts) > 1 else [])]
     made, tokens = 0, prefix
     for number, sentence in enumerate(of_texts, len(texts) > 1):
         tokens = [*tokens, *sentence][: passage_tokens - 1]
         if len(tokens) == passage_tokens - 1 or (number == len(texts) - 1 and len(tokens) > len(prefix)):
-            yield Instance(docno, tokenizer.decode(tokens), [*tokens, tokenizer.eos_token_id])
+            yield Instance(docno, tokenizer.decode(tokens[len(start) :]), [*tokens, end])
             made, tokens = made + 1, prefix
             if made == max_passages:
                 return
@@ -214,16 +215,17 @@ class SampledSubwords:
         self, docnos: Sequence[str], texts: Sequence[str], kept: Sequence[np.ndarray]
     ) -> Iterator[Instance | None]:
         """Of some documents, when all have been read."""
+        start, end = _start_tokens(self.tokenizer), self.tokenizer.eos_token_id
         for docno, tokens in zip(docnos, kept, strict=True):
             distinct, place, counts = np.unique(tokens, return_inverse=True, return_counts=True)
             weights = (counts * self.rarity[distinct])[place]
             if self.count and len(tokens):
                 tokens = tokens[weights >= np.sort(weights)[-min(self.count, len(weights))]]
-            chosen = tokens[: min(self.count, self.max_tokens - 1)].tolist()
+            chosen = tokens[: min(self.count, self.max_tokens - 1 - len(start))].tolist()
             if len(chosen) < FEWEST_SUBWORDS or len(set(chosen)) < 2:
                 yield None
             else:
-                yield Instance(docno, self.tokenizer.decode(chosen), [*chosen, self.tokenizer.eos_token_id])
+                yield Instance(docno, self.tokenizer.decode(chosen), [*start, *chosen, end])
 
 
 SAMPLED_TERMS = {"words": SampledWords, "subwords": SampledSubwords}
@@ -254,6 +256,11 @@ def from_texts(
     """One instance a text, cut to ``max_tokens``."""
     for docno, text, tokens in zip(docnos, texts, encode(tokenizer, texts, max_tokens), strict=True):
         yield Instance(docno, text, tokens)
+
+
+def _start_tokens(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What the tokenizer puts before every text: nothing in T5's."""
+    return tokenizer("", return_attention_mask=False)["input_ids"][:-1]
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[list[int], list[tuple[int, int]]]:

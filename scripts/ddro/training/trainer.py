@@ -57,7 +57,7 @@ def trainer_arguments(
     on_gpu = torch.cuda.is_available()
     most = max(1, options.device_batch_size // unit) if options.device_batch_size else 0
     micro_batch, accumulation = share_of_device(options.batch_size // unit, process_count(), most, unit)
-    every = evaluation_steps or (1 / options.evaluations if options.evaluations > 1 else 1.0 - 1e-9)
+    every = evaluation_steps or (1 / options.evaluations if options.evaluations > 1 else 1.0 - 1e-9)  # 1.0 is one step
     return {
         "output_dir": str(folder),
         "num_train_epochs": options.epochs,
@@ -66,7 +66,7 @@ def trainer_arguments(
         "per_device_eval_batch_size": micro_batch,
         "gradient_accumulation_steps": accumulation,
         "optim": "adamw_torch_fused",
-        "lr_scheduler_type": options.schedule,
+        "lr_scheduler_type": "constant_with_warmup" if options.schedule == "constant" else options.schedule,
         "warmup_steps": warmup,
         "weight_decay": options.weight_decay,
         "adam_epsilon": options.epsilon,
@@ -220,17 +220,25 @@ class SftTrainer(PipelineTrainer):
 
         It is the model's own loss; a step of training smooths its labels by the arguments' `label_smoothing_factor`.
         """
-        outputs, labels, smoothing = model(**inputs), inputs["labels"], self.args.label_smoothing_factor
-        loss = outputs.loss
+        labels, smoothing = inputs["labels"], self.args.label_smoothing_factor
         if smoothing and model.training:
-            loss = cross_entropy(
-                outputs.logits.flatten(0, 1).float(),
-                labels.flatten(),
-                ignore_index=LABEL_PAD,
-                label_smoothing=smoothing,
-            )
+            texts = {
+                name: values for name, values in inputs.items() if name != "labels"
+            }  # which have a loss of their own
+            outputs = model(**texts, decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(labels))
+            logits = outputs.logits.flatten(0, 1).float()
+            loss = cross_entropy(logits, labels.flatten(), ignore_index=LABEL_PAD, label_smoothing=smoothing)
+        else:
+            outputs = model(**inputs)
+            loss = outputs.loss
         loss = self.part_of_batch(loss, (labels != LABEL_PAD).sum(), num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
+
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """As ever; and with the loss how far its labels are smoothed, where they are."""
+        if "loss" in logs and self.args.label_smoothing_factor:
+            logs["label_smoothing"] = self.args.label_smoothing_factor
+        super().log(logs, *args, **kwargs)
 
 
 def train_with_checkpoints(trainer: PipelineTrainer, checkpoints: Checkpoints) -> None:

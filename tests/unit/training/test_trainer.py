@@ -272,6 +272,27 @@ def test_smoothed_labels_are_those_of_transformers_and_of_training_alone(tmp_pat
     assert abs(smoothed.item() - plain) > 0.01
 
 
+def test_the_log_says_that_a_loss_is_of_smoothed_labels(tmp_path):
+    for smoothing in (0.0, 0.3):
+        trainer = make_trainer(tmp_path / str(smoothing), label_smoothing=smoothing, epochs=1)
+        trainer.train()
+        said = [record.get("label_smoothing", 0) for record in trainer.state.log_history if "loss" in record]
+        assert said and set(said) == {smoothing}
+        assert not any("label_smoothing" in record for record in trainer.state.log_history if "eval_loss" in record)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_the_rate_rises_first_whatever_the_schedule(tmp_path, schedule):
+    trainer = make_trainer(tmp_path / "run", schedule=schedule, learning_rate=0.01)
+    trainer.create_optimizer_and_scheduler(100)
+    rates = []
+    for _ in range(12):
+        rates.append(trainer.lr_scheduler.get_last_lr()[0])
+        trainer.lr_scheduler.step()
+    assert rates[:11] == pytest.approx([step / 1000 for step in range(11)])
+    assert rates[11] == pytest.approx(0.01, rel=0.02)
+
+
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_accumulation_changes_nothing_but_rounding(tmp_path, smoothing):
     """A batch of 4 docids of unlike lengths at once, in halves, or one by one."""

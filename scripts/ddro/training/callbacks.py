@@ -80,14 +80,6 @@ class StopWhenNotANumber(TrainerCallback):
             )
 
 
-class ValidateAtTheEnd(TrainerCallback):
-    """Validates at the last step, too, where validations are so many steps apart: the last model may be the best."""
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if state.global_step >= state.max_steps and args.eval_steps >= 1:
-            control.should_evaluate = control.should_save = True
-
-
 class OrderOfEpoch(TrainerCallback):
     """Tells the sampler which pass begins, also to a run that goes on in the middle of one."""
 
@@ -117,7 +109,6 @@ def add_callbacks(trainer: Trainer, stage: str, *, checkpoint_minutes: float = 1
         if board := tensorboard(stage, Path(trainer.args.output_dir).parent):
             trainer.add_callback(board)
     trainer.add_callback(StopWhenNotANumber())
-    trainer.add_callback(ValidateAtTheEnd())
     if patience:
         trainer.add_callback(EarlyStoppingCallback(patience))
     trainer.add_callback(KeepCheckpoints(checkpoint_minutes))

@@ -20,7 +20,7 @@ test: env
 search: env
 	@python scripts/search.py --serve
 
-# One setting changed at a time: 6 SFT stages and 13 DDRO trainings of the demo's size.
+# One setting changed at a time: 8 SFT stages and 15 DDRO trainings of the demo's size.
 ablation: env
 	@snakemake ablation --configfile config/ablation.yaml
 

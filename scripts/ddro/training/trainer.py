@@ -222,9 +222,8 @@ class SftTrainer(PipelineTrainer):
         """
         labels, smoothing = inputs["labels"], self.args.label_smoothing_factor
         if smoothing and model.training:
-            texts = {
-                name: values for name, values in inputs.items() if name != "labels"
-            }  # which have a loss of their own
+            # Given labels, the model would compute its own loss as well.
+            texts = {name: values for name, values in inputs.items() if name != "labels"}
             outputs = model(**texts, decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(labels))
             logits = outputs.logits.flatten(0, 1).float()
             loss = cross_entropy(logits, labels.flatten(), ignore_index=LABEL_PAD, label_smoothing=smoothing)

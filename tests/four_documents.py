@@ -6,6 +6,7 @@ import pyarrow.parquet as pq
 
 import assign_docids
 from ddro.core.tables import DOCIDS
+from in_process import call
 
 ROWS = [
     {"docno": "d2", "url": "https://a.org/heart/attack", "title": "Heart attack", "body": "Call for help."},
@@ -18,10 +19,6 @@ ROWS = [
         "body": "Longer than all the others by far. " * 3,
     },
 ]
-
-
-def call(script, *options):
-    script.main(script.parser().parse_args([str(option) for option in options]))
 
 
 def assign(scheme, corpus, model, *options):

@@ -21,6 +21,7 @@ import faiss
 import numpy as np
 from synthetic_vectors import make_vectors
 
+from ddro.docids.vectors import read_vectors
 from ddro.retrieval.dense import nearest, unit_length
 
 DEPTH = 1000
@@ -50,9 +51,8 @@ def main(arguments: argparse.Namespace) -> None:
         arguments.vectors, arguments.queries = 20_000, 64
     faiss.omp_set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "vectors.npy"
-        make_vectors(path, arguments.vectors, arguments.dim, arguments.seed)
-        documents = np.load(path, mmap_mode="r")
+        make_vectors(Path(folder) / "embeddings.npy", arguments.vectors, arguments.dim, arguments.seed)
+        documents = read_vectors(Path(folder))
         generator = np.random.default_rng(arguments.seed + 1)
         chosen = generator.choice(arguments.vectors, arguments.queries, replace=False)
         noise = generator.standard_normal((arguments.queries, arguments.dim), np.float32)

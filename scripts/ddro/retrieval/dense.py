@@ -9,6 +9,7 @@ import numpy as np
 
 ROWS_AT_A_TIME = 2**16
 ROUNDING = 1e-6
+"""By which the length of a unit vector in float32 may differ from 1."""
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:

@@ -18,7 +18,8 @@ from ddro.core.command import UserError
 from ddro.core.tables import CORPUS, QRELS, QUERIES
 from ddro.models.t5 import initialise_t5, save_whole
 from ddro.models.tokenizer import load_tokenizer
-from four_documents import assign, call, report_of
+from four_documents import assign, report_of
+from in_process import call
 
 
 @pytest.fixture

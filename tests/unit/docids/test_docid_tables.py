@@ -7,7 +7,8 @@ import pytest
 import export_docids
 from ddro.core.command import UserError
 from ddro.docids.text_format import Entry, docids_of, read_docid_table, write_docid_table
-from four_documents import assign, call, report_of
+from four_documents import assign, report_of
+from in_process import call
 
 
 def table_of(corpus, lines):

@@ -17,7 +17,8 @@ from ddro.core.command import UserError
 from ddro.core.packages import model_folder
 from ddro.docids import embedding
 from ddro.docids import vectors as module
-from four_documents import ROWS, call
+from four_documents import ROWS
+from in_process import call
 
 
 class Lengths:

@@ -2,6 +2,7 @@ import json
 
 import plot_docids
 from ddro.report.figures import docid_figure
+from in_process import call
 
 
 def test_the_figure_of_a_report_is_the_same_bytes_each_time(tmp_path):
@@ -15,8 +16,7 @@ def test_the_figure_of_a_report_is_the_same_bytes_each_time(tmp_path):
     contents = []
     for name in ("one.svg", "two.svg"):
         (tmp_path / "report.json").write_text(json.dumps(report), encoding="utf-8")
-        options = [f"--report={tmp_path / 'report.json'}", f"--output={tmp_path / name}"]
-        plot_docids.main(plot_docids.parser().parse_args(options))
+        call(plot_docids, "--report", tmp_path / "report.json", "--output", tmp_path / name)
         contents.append((tmp_path / name).read_bytes())
     assert contents[0] == contents[1]
 

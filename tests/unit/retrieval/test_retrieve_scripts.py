@@ -20,6 +20,7 @@ from ddro.models.tokenizer import encode
 from ddro.retrieval.beam_search import constrained_beam_search, ranked_documents
 from ddro.retrieval.ranking import agreement
 from ddro.retrieval.runs import read_run
+from in_process import call
 
 DOCNOS = ["d0", "d1", "d2", "d3", "d4"]
 TOKENS = [[7, 9], [7, 8], [6, 8], [7, 9], [5, 9]]  # d0 and d3 share one
@@ -48,10 +49,6 @@ def folder(tmp_path_factory):
     )
     call(build_trie, "--docids", folder / "docids.parquet", "--output", folder / "trie.safetensors")
     return folder
-
-
-def call(script, *options):
-    script.main(script.parser().parse_args([str(option) for option in options]))
 
 
 def retrieve_shard(folder, shard, *others):
